@@ -1,0 +1,191 @@
+//! Settings: one struct per section, read once and validated whole. The only reader of the environment.
+//!
+//! A setting comes from its default, then the TOML file, then `DEBUNK_SECTION__KEY`. Unknown keys are errors with
+//! their line and column. Secrets come only from `…_file` or the environment and never print.
+
+mod amount;
+mod section;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+pub use amount::{Bytes, Period, Secret};
+pub use section::{
+    Database, Environments, Findings, Otlp, Receiver, ReceiverFormat, Retention, Server, Traces,
+};
+
+/// Everything that can be set.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Web, API, health, metrics.
+    pub server: Server,
+    /// Where spans are kept.
+    pub database: Database,
+    /// The door for traces.
+    pub otlp: Otlp,
+    /// When a trace is judged.
+    pub traces: Traces,
+    /// When a finding opens.
+    pub findings: Findings,
+    /// How long things are kept.
+    pub retention: Retention,
+    /// Names of environments.
+    pub environments: Environments,
+    /// Thresholds of each rule.
+    pub rules: crate::rules::Thresholds,
+    /// Who is told.
+    pub receivers: Vec<Receiver>,
+}
+
+/// Why the settings cannot be used: one line that starts with the place.
+#[derive(Debug, PartialEq, Eq)]
+pub struct ConfigError(String);
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+/// Reads the settings: `file`, or `debunk.toml` in the working folder where that exists, then the environment.
+pub fn load(file: Option<&Path>) -> Result<Config, ConfigError> {
+    let default = PathBuf::from("debunk.toml");
+    let path = file.or_else(|| default.exists().then_some(default.as_path()));
+    let text = match path {
+        None => String::new(),
+        Some(path) => std::fs::read_to_string(path)
+            .map_err(|error| ConfigError(format!("{}: cannot be read: {error}", path.display())))?,
+    };
+    let name = path.map_or_else(|| "debunk.toml".to_owned(), |path| path.display().to_string());
+    #[expect(clippy::disallowed_methods, reason = "this is the one place that may")]
+    parse(&name, &text, std::env::vars())
+}
+
+/// `load` without the file system: `name` stands in messages.
+fn parse(
+    name: &str,
+    text: &str,
+    environment: impl Iterator<Item = (String, String)>,
+) -> Result<Config, ConfigError> {
+    let file: Config = toml::from_str(text).map_err(|error| located(name, text, &error))?;
+    let overrides: Vec<_> =
+        environment.filter(|(key, _)| key.starts_with("DEBUNK_") && key.contains("__")).collect();
+    let config = if overrides.is_empty() { file } else { overlay(text, overrides)? };
+    config.validate().map_err(ConfigError)?;
+    Ok(config)
+}
+
+fn located(name: &str, text: &str, error: &toml::de::Error) -> ConfigError {
+    let at = error.span().map_or(0, |span| span.start).min(text.len());
+    let before = &text[..at];
+    let line = before.matches('\n').count() + 1;
+    let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
+    let message = error.message().replace("unknown field", "unknown key");
+    ConfigError(format!("{name}:{line}:{column}: {}", message.trim_end()))
+}
+
+/// Lays `DEBUNK_SECTION__KEY` values over the file's. A value is read as TOML where it is one, else as a string.
+fn overlay(text: &str, overrides: Vec<(String, String)>) -> Result<Config, ConfigError> {
+    let mut table: toml::Table =
+        toml::from_str(text).map_err(|error| located("debunk.toml", text, &error))?;
+    for (variable, value) in overrides {
+        let keys: Vec<String> = variable["DEBUNK_".len()..].split("__").map(str::to_lowercase).collect();
+        set(&mut table, &keys, &value).ok_or_else(|| ConfigError(format!("{variable}: no such setting")))?;
+        // Once per variable, so that the message can name it.
+        table.clone().try_into::<Config>().map_err(|error| {
+            ConfigError(format!(
+                "{variable}: {}",
+                error.message().replace("unknown field", "unknown key").trim_end()
+            ))
+        })?;
+    }
+    table.try_into().map_err(|error: toml::de::Error| ConfigError(error.message().to_owned()))
+}
+
+fn set(table: &mut toml::Table, keys: &[String], value: &str) -> Option<()> {
+    let (last, sections) = keys.split_last()?;
+    let mut inner = table;
+    for section in sections {
+        inner =
+            inner.entry(section).or_insert_with(|| toml::Value::Table(toml::Table::new())).as_table_mut()?;
+    }
+    let parsed =
+        toml::from_str::<toml::Table>(&format!("value = {value}")).ok().and_then(|mut t| t.remove("value"));
+    inner.insert(last.clone(), parsed.unwrap_or_else(|| toml::Value::String(value.to_owned())));
+    Some(())
+}
+
+impl Config {
+    fn validate(&self) -> Result<(), String> {
+        self.database.validate()?;
+        self.otlp.validate()?;
+        self.traces.validate()?;
+        self.server.validate()?;
+        for (index, receiver) in self.receivers.iter().enumerate() {
+            receiver.validate().map_err(|why| format!("receivers[{index}]: {why}"))?;
+            if self.receivers[..index].iter().any(|other| other.name == receiver.name) {
+                return Err(format!("receivers[{index}]: the name {:?} is taken", receiver.name));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str, environment: &[(&str, &str)]) -> Result<Config, String> {
+        let vars = environment.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
+        parse("debunk.toml", text, vars).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn an_unknown_key_is_named_with_its_line_and_column() {
+        let error = read("[otlp]\ngrpc = \"127.0.0.1:1\"\n  max_requests = \"1MiB\"\n", &[]).unwrap_err();
+        assert!(error.starts_with("debunk.toml:3:3: unknown key `max_requests`"), "{error}");
+    }
+
+    #[test]
+    fn a_bad_value_is_named_with_its_line() {
+        let error = read("\n[traces]\nquiet_period = \"soon\"\n", &[]).unwrap_err();
+        assert!(error.starts_with("debunk.toml:3:16: "), "{error}");
+        assert!(error.contains("soon"), "{error}");
+    }
+
+    #[test]
+    fn the_environment_wins_over_the_file() {
+        let config = read(
+            "[otlp]\nmax_request = \"1MiB\"\n",
+            &[("DEBUNK_OTLP__MAX_REQUEST", "2MiB"), ("DEBUNK_TRACES__WORKERS", "3"), ("PATH", "/bin")],
+        )
+        .unwrap();
+        assert_eq!(config.otlp.max_request.0, 2 << 20);
+        assert_eq!(config.traces.workers, 3);
+    }
+
+    #[test]
+    fn an_unknown_variable_is_an_error_that_names_it() {
+        let error = read("", &[("DEBUNK_OTLP__GPRC", "x")]).unwrap_err();
+        assert!(error.starts_with("DEBUNK_OTLP__GPRC: unknown key"), "{error}");
+    }
+
+    #[test]
+    fn a_secret_never_prints() {
+        let config = read("", &[("DEBUNK_DATABASE__URL", "postgres://bob:hunter22@db/x")]).unwrap();
+        assert!(!format!("{config:?}").contains("hunter22"));
+        assert!(!toml::to_string(&config).unwrap().contains("hunter22"));
+    }
+
+    #[test]
+    fn beyond_loopback_needs_consent() {
+        let error = read("[server]\nlisten = \"0.0.0.0:4320\"\n", &[]).unwrap_err();
+        assert!(error.contains("allow_insecure"), "{error}");
+        assert!(read("[server]\nlisten = \"0.0.0.0:4320\"\nallow_insecure = true\n", &[]).is_ok());
+    }
+}

@@ -1,0 +1,302 @@
+//! The sections. A doc line per field: `config.example.toml` is generated from them.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Bytes, Period, Secret};
+use crate::rules::{Fallacy, Severity};
+
+/// `[server]`
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Server {
+    /// Address of the pages, the API, health and metrics.
+    pub listen: SocketAddr,
+    /// How others reach `listen`; links in alerts and dashboards start with it.
+    pub public_url: String,
+    /// Time for requests in flight when told to stop.
+    pub shutdown_grace: Period,
+    /// Bind beyond loopback although nothing asks for credentials.
+    pub allow_insecure: bool,
+}
+
+/// `[database]`
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Database {
+    /// File that holds the URL. Without it and without `DEBUNK_DATABASE__URL`, Debunk starts a private PostgreSQL.
+    pub url_file: Option<PathBuf>,
+    /// The URL itself; only by the environment, so that no password stands in a file that is shared.
+    #[serde(skip_serializing_if = "Secret::is_empty")]
+    pub url: Secret,
+    /// Where the private PostgreSQL keeps its data. Empty: `/var/lib/debunk` as root, else `~/.local/share/debunk`.
+    pub private_dir: Option<PathBuf>,
+    /// Most connections at once.
+    pub max_connections: u32,
+    /// A statement that takes longer is cancelled.
+    pub statement_timeout: Period,
+    /// Longest wait for a connection.
+    pub connect_timeout: Period,
+}
+
+/// `[otlp]`
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Otlp {
+    /// Address of OTLP over gRPC.
+    pub grpc: SocketAddr,
+    /// Address of OTLP over HTTP.
+    pub http: SocketAddr,
+    /// Largest request after decompression, both transports.
+    pub max_request: Bytes,
+    /// Most bytes of requests that are being read or wait for their commit; above it, requests are refused with "try later".
+    pub max_in_flight: Bytes,
+    /// Longest time for reading one request.
+    pub read_timeout: Period,
+    /// Most requests at once on one HTTP/2 connection.
+    pub max_streams: u32,
+    /// Most attributes kept of one span; the rest are counted as dropped.
+    pub max_attributes: u32,
+    /// Longest text of an attribute kept; the rest is cut.
+    pub max_value: Bytes,
+}
+
+/// `[traces]`
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Traces {
+    /// A trace is judged when none of its spans arrived for so long.
+    pub quiet_period: Period,
+    /// And again after so long, where an outcome is unknown or a unit failed.
+    pub settle_period: Period,
+    /// A trace that is never quiet is judged so long after its first span.
+    pub max_wait: Period,
+    /// How long a replica may take to judge what it claimed before another may.
+    pub lease: Period,
+    /// Spans of one trace that are judged; of larger ones the first so many.
+    pub max_spans_evaluated: u32,
+    /// Traces judged at the same time.
+    pub workers: u32,
+}
+
+/// `[findings]`
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Findings {
+    /// Distinct traces with confidence high that open a finding.
+    pub gate_high: u32,
+    /// Distinct traces with confidence medium that open a finding.
+    pub gate_medium: u32,
+    /// The traces must lie within so long.
+    pub gate_within: Period,
+}
+
+/// `[retention]`
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Retention {
+    /// Spans and everything judged from them. Whole days are dropped.
+    pub traces: Period,
+}
+
+/// `[environments]`
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Environments {
+    /// Other names of an environment, lower-case; added to the built-in ones (`prod`, `stg`, `dev`, …).
+    pub aliases: BTreeMap<String, String>,
+}
+
+/// How a receiver wants to be told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReceiverFormat {
+    /// Standard Webhooks 1.0.0, signed.
+    #[default]
+    Standard,
+}
+
+/// One `[[receivers]]`.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Receiver {
+    /// Its name in deliveries and metrics.
+    pub name: String,
+    /// Where to post.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// File that holds the URL, where the URL is itself a secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url_file: Option<PathBuf>,
+    /// File that holds the signing secret, `whsec_…`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_file: Option<PathBuf>,
+    /// Body format.
+    #[serde(default)]
+    pub format: ReceiverFormat,
+    /// Only findings at least so severe.
+    #[serde(default = "lowest")]
+    pub min_severity: Severity,
+    /// Only these environments; empty: all.
+    #[serde(default)]
+    pub environments: Vec<String>,
+    /// Only these services; empty: all.
+    #[serde(default)]
+    pub services: Vec<String>,
+    /// Only these fallacies; empty: all.
+    #[serde(default)]
+    pub fallacies: Vec<Fallacy>,
+    /// Longest time for one try.
+    #[serde(default = "fifteen_seconds")]
+    pub timeout: Period,
+    /// May resolve to a loopback, private or link-local address.
+    #[serde(default)]
+    pub allow_private: bool,
+}
+
+fn lowest() -> Severity {
+    Severity::Low
+}
+
+fn fifteen_seconds() -> Period {
+    Period::secs(15)
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 4320)),
+            public_url: "http://127.0.0.1:4320".to_owned(),
+            shutdown_grace: Period::secs(10),
+            allow_insecure: false,
+        }
+    }
+}
+
+impl Default for Database {
+    fn default() -> Self {
+        Self {
+            url_file: None,
+            url: Secret::default(),
+            private_dir: None,
+            max_connections: 10,
+            statement_timeout: Period::secs(15),
+            connect_timeout: Period::secs(5),
+        }
+    }
+}
+
+impl Default for Otlp {
+    fn default() -> Self {
+        Self {
+            grpc: SocketAddr::from(([127, 0, 0, 1], 4317)),
+            http: SocketAddr::from(([127, 0, 0, 1], 4318)),
+            max_request: Bytes::mib(16),
+            max_in_flight: Bytes::mib(256),
+            read_timeout: Period::secs(30),
+            max_streams: 100,
+            max_attributes: 128,
+            max_value: Bytes(4096),
+        }
+    }
+}
+
+impl Default for Traces {
+    fn default() -> Self {
+        Self {
+            quiet_period: Period::secs(10),
+            settle_period: Period::secs(60),
+            max_wait: Period::secs(300),
+            lease: Period::secs(30),
+            max_spans_evaluated: 10_000,
+            workers: 1,
+        }
+    }
+}
+
+impl Default for Findings {
+    fn default() -> Self {
+        Self { gate_high: 2, gate_medium: 5, gate_within: Period::secs(86_400) }
+    }
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self { traces: Period::secs(7 * 86_400) }
+    }
+}
+
+impl Default for Environments {
+    fn default() -> Self {
+        let known = [
+            ("prod", "production"),
+            ("prd", "production"),
+            ("live", "production"),
+            ("stg", "staging"),
+            ("stage", "staging"),
+            ("dev", "development"),
+        ];
+        Self { aliases: known.into_iter().map(|(alias, name)| (alias.to_owned(), name.to_owned())).collect() }
+    }
+}
+
+impl Server {
+    pub(super) fn validate(&self) -> Result<(), String> {
+        if !self.listen.ip().is_loopback() && !self.allow_insecure {
+            return Err("server.listen: binding beyond loopback shows traces to the network; say allow_insecure = true in [server] if it is guarded otherwise".to_owned());
+        }
+        if !self.public_url.starts_with("http://") && !self.public_url.starts_with("https://") {
+            return Err(format!("server.public_url: {:?} is no http or https address", self.public_url));
+        }
+        Ok(())
+    }
+}
+
+impl Database {
+    pub(super) fn validate(&self) -> Result<(), String> {
+        // Two writers, one evaluator, one reader for the API: fewer would deadlock on each other's waiting.
+        if self.max_connections < 4 { Err("database.max_connections: at least 4".to_owned()) } else { Ok(()) }
+    }
+}
+
+impl Otlp {
+    pub(super) fn validate(&self) -> Result<(), String> {
+        if self.max_request.0 == 0 || self.max_request.0 > 64 << 20 {
+            return Err("otlp.max_request: between 1 and 64MiB".to_owned());
+        }
+        if self.max_in_flight < self.max_request {
+            return Err("otlp.max_in_flight: at least max_request".to_owned());
+        }
+        if self.max_streams == 0 || self.max_attributes == 0 || self.max_value.0 < 64 {
+            return Err("otlp: max_streams and max_attributes at least 1, max_value at least 64".to_owned());
+        }
+        Ok(())
+    }
+}
+
+impl Traces {
+    pub(super) fn validate(&self) -> Result<(), String> {
+        if self.workers == 0 || self.max_spans_evaluated == 0 {
+            return Err("traces: workers and max_spans_evaluated at least 1".to_owned());
+        }
+        if self.max_wait < self.quiet_period {
+            return Err("traces.max_wait: at least quiet_period".to_owned());
+        }
+        Ok(())
+    }
+}
+
+impl Receiver {
+    pub(super) fn validate(&self) -> Result<(), String> {
+        if self.url.is_some() == self.url_file.is_some() {
+            return Err("give one of url and url_file".to_owned());
+        }
+        if self.secret_file.is_none() {
+            return Err("format standard signs its messages: give secret_file".to_owned());
+        }
+        Ok(())
+    }
+}

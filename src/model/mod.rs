@@ -1,0 +1,20 @@
+//! Plain data and the questions rules ask of it. No I/O, no clock, no failure: oddities are data.
+//!
+//! A [`Span`] is what one span says once its attributes have been read (`semconv`). A [`Trace`] is the arena of
+//! one trace's spans with its tree and its defects. Above it stand units (what a service did for someone) and
+//! calls (what it asked of someone), which are what rules reason about.
+
+mod facts;
+mod id;
+mod received;
+mod span;
+mod trace;
+
+pub use facts::{
+    Basis, DbFacts, Effect, EffectClass, Facts, HostClass, HostSource, HttpFacts, IdempotencyFacts,
+    MessagingFacts, MessagingOperation, Outcome, Role, RpcFacts, Verdict,
+};
+pub use id::{InvalidId, SpanId, TraceId};
+pub use received::Received;
+pub use span::{Kind, Link, Resource, Scope, Span, Status};
+pub use trace::SpanIdx;

@@ -1,0 +1,270 @@
+//! Every metric name. Label values come from small fixed sets, never from spans.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64};
+
+use prometheus_client::encoding::{EncodeLabelSet, text::encode};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::Registry;
+
+macro_rules! label_set {
+    ($($name:ident { $($field:ident),+ })+) => { $(
+        #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+        struct $name { $($field: String),+ }
+    )+ };
+}
+
+label_set! {
+    RequestLabels { transport, outcome }
+    Outcome { outcome }
+    Reason { reason }
+    Bound { bound }
+    Transport { transport }
+    Rule { rule }
+    RuleConfidence { rule, confidence }
+    ReceiverOutcome { receiver, outcome }
+    Receiver { receiver }
+    Loop { r#loop }
+    FindingLabels { rule, status, severity }
+    Build { version }
+}
+
+/// All counters, gauges and histograms of the process. Cheap to clone.
+#[derive(Clone)]
+pub struct Metrics(Arc<Inner>);
+
+struct Inner {
+    registry: Registry,
+    requests: Family<RequestLabels, Counter>,
+    spans: Family<Outcome, Counter>,
+    rejections: Family<Reason, Counter>,
+    refusals: Family<Bound, Counter>,
+    request_duration: Family<Transport, Histogram>,
+    commit_duration: Histogram,
+    in_flight: Gauge,
+    last_span: Gauge<f64, AtomicU64>,
+    pending: Gauge,
+    lag: Gauge<f64, AtomicU64>,
+    evaluations: Family<Outcome, Counter>,
+    evaluation_duration: Histogram,
+    rule_duration: Family<Rule, Histogram>,
+    rule_panics: Family<Rule, Counter>,
+    occurrences: Family<RuleConfidence, Counter>,
+    findings: Family<FindingLabels, Gauge<i64, AtomicI64>>,
+    deliveries: Family<ReceiverOutcome, Counter>,
+    deliveries_pending: Family<Receiver, Gauge>,
+    database_up: Gauge,
+    loop_failures: Family<Loop, Counter>,
+}
+
+fn seconds() -> Histogram {
+    Histogram::new(exponential_buckets(0.000_1, 2.0, 18))
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// Registers every metric.
+    pub fn new() -> Self {
+        let mut inner = Inner {
+            registry: Registry::with_prefix("debunk"),
+            requests: Family::default(),
+            spans: Family::default(),
+            rejections: Family::default(),
+            refusals: Family::default(),
+            request_duration: Family::new_with_constructor(seconds),
+            commit_duration: seconds(),
+            in_flight: Gauge::default(),
+            last_span: Gauge::default(),
+            pending: Gauge::default(),
+            lag: Gauge::default(),
+            evaluations: Family::default(),
+            evaluation_duration: seconds(),
+            rule_duration: Family::new_with_constructor(seconds),
+            rule_panics: Family::default(),
+            occurrences: Family::default(),
+            findings: Family::default(),
+            deliveries: Family::default(),
+            deliveries_pending: Family::default(),
+            database_up: Gauge::default(),
+            loop_failures: Family::default(),
+        };
+        inner.register();
+        Self(Arc::new(inner))
+    }
+
+    /// The OpenMetrics text of `/metrics`.
+    pub fn expose(&self) -> String {
+        let mut text = String::new();
+        encode(&mut text, &self.0.registry).expect("writing to a String cannot fail");
+        text
+    }
+
+    /// One OTLP request ended. `outcome`: `ok`, `partial`, `refused`, `rejected`.
+    pub fn request(&self, transport: &str, outcome: &str, seconds: f64) {
+        let labels = RequestLabels { transport: transport.to_owned(), outcome: outcome.to_owned() };
+        self.0.requests.get_or_create(&labels).inc();
+        self.0
+            .request_duration
+            .get_or_create(&Transport { transport: transport.to_owned() })
+            .observe(seconds);
+    }
+
+    /// Spans ended as `stored`, `duplicate` or `rejected`.
+    pub fn spans(&self, outcome: &str, count: u64) {
+        self.0.spans.get_or_create(&Outcome { outcome: outcome.to_owned() }).inc_by(count);
+    }
+
+    /// Spans or requests that were malformed, by reason.
+    pub fn rejection(&self, reason: &str, count: u64) {
+        self.0.rejections.get_or_create(&Reason { reason: reason.to_owned() }).inc_by(count);
+    }
+
+    /// Something was refused for now. `bound`: `bytes`, `streams`, `database`, `trace_size`, `disk`.
+    pub fn refusal(&self, bound: &str) {
+        self.0.refusals.get_or_create(&Bound { bound: bound.to_owned() }).inc();
+    }
+
+    /// A commit of spans took so long.
+    pub fn commit(&self, seconds: f64) {
+        self.0.commit_duration.observe(seconds);
+    }
+
+    /// Bytes of requests being read or waiting for their commit.
+    pub fn in_flight(&self, bytes: i64) {
+        self.0.in_flight.set(bytes);
+    }
+
+    /// Time of receipt of the newest span.
+    pub fn last_span(&self, unix_seconds: f64) {
+        self.0.last_span.set(unix_seconds);
+    }
+
+    /// Traces that await a look, and the age of the oldest one that is due.
+    pub fn pending(&self, traces: i64, lag_seconds: f64) {
+        self.0.pending.set(traces);
+        self.0.lag.set(lag_seconds);
+    }
+
+    /// Traces were judged. `outcome`: `ok`, `late`, `fenced`, `failed`, `quarantined`.
+    pub fn evaluations(&self, outcome: &str, count: u64) {
+        self.0.evaluations.get_or_create(&Outcome { outcome: outcome.to_owned() }).inc_by(count);
+    }
+
+    /// Judging one trace took so long.
+    pub fn evaluation(&self, seconds: f64) {
+        self.0.evaluation_duration.observe(seconds);
+    }
+
+    /// One rule took so long on one trace.
+    pub fn rule(&self, rule: &str, seconds: f64) {
+        self.0.rule_duration.get_or_create(&Rule { rule: rule.to_owned() }).observe(seconds);
+    }
+
+    /// One rule panicked.
+    pub fn rule_panic(&self, rule: &str) {
+        self.0.rule_panics.get_or_create(&Rule { rule: rule.to_owned() }).inc();
+    }
+
+    /// One rule found something.
+    pub fn occurrence(&self, rule: &str, confidence: &str) {
+        let labels = RuleConfidence { rule: rule.to_owned(), confidence: confidence.to_owned() };
+        self.0.occurrences.get_or_create(&labels).inc();
+    }
+
+    /// Replaces the numbers of findings: (rule, status, severity, count).
+    pub fn findings(&self, counts: &[(String, String, String, i64)]) {
+        self.0.findings.clear();
+        for (rule, status, severity, count) in counts {
+            let labels =
+                FindingLabels { rule: rule.clone(), status: status.clone(), severity: severity.clone() };
+            self.0.findings.get_or_create(&labels).set(*count);
+        }
+    }
+
+    /// One try of a delivery ended. `outcome`: `delivered`, `retry`, `dead`.
+    pub fn delivery(&self, receiver: &str, outcome: &str) {
+        let labels = ReceiverOutcome { receiver: receiver.to_owned(), outcome: outcome.to_owned() };
+        self.0.deliveries.get_or_create(&labels).inc();
+    }
+
+    /// Deliveries that wait, per receiver.
+    pub fn deliveries_pending(&self, receiver: &str, count: i64) {
+        self.0.deliveries_pending.get_or_create(&Receiver { receiver: receiver.to_owned() }).set(count);
+    }
+
+    /// Whether the last statement reached the database.
+    pub fn database_up(&self, up: bool) {
+        self.0.database_up.set(i64::from(up));
+    }
+
+    /// A loop's step failed.
+    pub fn loop_failure(&self, name: &str) {
+        self.0.loop_failures.get_or_create(&Loop { r#loop: name.to_owned() }).inc();
+    }
+}
+
+impl Inner {
+    fn register(&mut self) {
+        let build: Family<Build, Gauge> = Family::default();
+        build.get_or_create(&Build { version: env!("CARGO_PKG_VERSION").to_owned() }).set(1);
+        let registry = &mut self.registry;
+        // The library adds `_total` to counters.
+        registry.register("requests", "OTLP requests by transport and outcome", self.requests.clone());
+        registry.register("spans", "Spans by outcome", self.spans.clone());
+        registry.register("rejections", "Malformed spans and requests by reason", self.rejections.clone());
+        registry.register("refusals", "Requests refused for now, by bound", self.refusals.clone());
+        registry.register("request_duration_seconds", "OTLP requests", self.request_duration.clone());
+        registry.register("commit_duration_seconds", "Commits of spans", self.commit_duration.clone());
+        registry.register("in_flight_bytes", "Requests being read or committed", self.in_flight.clone());
+        registry.register(
+            "last_span_timestamp_seconds",
+            "Receipt of the newest span",
+            self.last_span.clone(),
+        );
+        registry.register("traces_pending", "Traces that await a look", self.pending.clone());
+        registry.register("trace_lag_seconds", "Age of the oldest trace that is due", self.lag.clone());
+        registry.register("evaluations", "Judged traces by outcome", self.evaluations.clone());
+        registry.register(
+            "evaluation_duration_seconds",
+            "Judging one trace",
+            self.evaluation_duration.clone(),
+        );
+        registry.register("rule_duration_seconds", "One rule on one trace", self.rule_duration.clone());
+        registry.register("rule_panics", "Panics of a rule, caught", self.rule_panics.clone());
+        registry.register("occurrences", "Occurrences by rule and confidence", self.occurrences.clone());
+        registry.register("findings", "Findings by rule, status and severity", self.findings.clone());
+        registry.register("deliveries", "Tries of deliveries by outcome", self.deliveries.clone());
+        registry.register("deliveries_pending", "Deliveries that wait", self.deliveries_pending.clone());
+        registry.register(
+            "database_up",
+            "1 when the last statement reached the database",
+            self.database_up.clone(),
+        );
+        registry.register("loop_failures", "Failed steps of background loops", self.loop_failures.clone());
+        registry.register("build_info", "Version", build);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_the_documented_ones() {
+        let metrics = Metrics::new();
+        metrics.request("grpc", "ok", 0.001);
+        metrics.loop_failure("evaluate");
+        let text = metrics.expose();
+        assert!(text.contains("debunk_requests_total{transport=\"grpc\",outcome=\"ok\"} 1"), "{text}");
+        assert!(text.contains("debunk_loop_failures_total{loop=\"evaluate\"} 1"), "{text}");
+        assert!(text.ends_with("# EOF\n"));
+    }
+}

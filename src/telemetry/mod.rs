@@ -1,0 +1,5 @@
+//! Our own logs and metrics.
+
+pub mod metrics;
+
+pub use metrics::Metrics;

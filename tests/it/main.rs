@@ -1,0 +1,3 @@
+//! Tests of the whole service on real components.
+
+fn main() {}
