@@ -125,7 +125,7 @@ impl Config {
         self.database.validate()?;
         self.otlp.validate()?;
         self.traces.validate()?;
-        self.server.validate()?;
+        self.server.validate(&self.otlp)?;
         for (index, receiver) in self.receivers.iter().enumerate() {
             receiver.validate().map_err(|why| format!("receivers[{index}]: {why}"))?;
             if self.receivers[..index].iter().any(|other| other.name == receiver.name) {

@@ -244,9 +244,15 @@ impl Default for Environments {
 }
 
 impl Server {
-    pub(super) fn validate(&self) -> Result<(), String> {
-        if !self.listen.ip().is_loopback() && !self.allow_insecure {
-            return Err("server.listen: binding beyond loopback shows traces to the network; say allow_insecure = true in [server] if it is guarded otherwise".to_owned());
+    pub(super) fn validate(&self, otlp: &Otlp) -> Result<(), String> {
+        let doors = [("server.listen", self.listen), ("otlp.grpc", otlp.grpc), ("otlp.http", otlp.http)];
+        if let Some((name, address)) = doors.iter().find(|(_, address)| !address.ip().is_loopback())
+            && !self.allow_insecure
+        {
+            return Err(format!(
+                "{name}: {address} is reachable by others, and nothing asks them for credentials; \
+                 where something else guards it, set allow_insecure = true in [server]"
+            ));
         }
         if !self.public_url.starts_with("http://") && !self.public_url.starts_with("https://") {
             return Err(format!("server.public_url: {:?} is no http or https address", self.public_url));

@@ -1,1 +1,8 @@
-//! Empty.
+//! Work that goes on by itself: judging quiet traces, delivering alerts, keeping partitions.
+//!
+//! A loop is a `step` that does one unit of work and leaves nothing half done; [`Supervisor`] repeats it with
+//! back-off until shutdown. Tests call `step`.
+
+mod supervisor;
+
+pub use supervisor::{Progress, Shutdown, Supervisor};
