@@ -70,7 +70,7 @@ impl Names<'_> {
         let clock_domain = [self.host_id.string(), self.node_name.string()]
             .into_iter()
             .find_map(|id| id)
-            .or_else(|| addresses.first().map(|first| first.to_string()))
+            .or_else(|| addresses.first().map(ToString::to_string))
             .or_else(|| self.host_name.string())
             .or_else(|| instance.clone())
             .unwrap_or_else(|| service.clone());
