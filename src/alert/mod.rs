@@ -1,1 +1,16 @@
-//! Empty.
+//! A change of a finding → a signed request to each receiver that wants to hear of it.
+//!
+//! Messages are made here and kept by `store` together with the change; `loops` takes them from there and sends
+//! them through [`Receiver::post`], any number of times, until the receiver has them. Nothing here remembers, waits
+//! or retries.
+
+mod address;
+#[cfg(test)]
+mod fixture;
+mod post;
+mod receivers;
+mod sign;
+mod standard;
+
+pub use post::Answer;
+pub use receivers::{Receiver, ReceiverError, Receivers};

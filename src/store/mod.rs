@@ -1,1 +1,5 @@
-//! Empty.
+//! All SQL.
+
+mod outbox;
+
+pub use outbox::{Change, Example, NewDelivery};
