@@ -16,7 +16,7 @@ const LAYERS: &[&[&str]] = &[
     &["findings"],
     &["store"],
     &["alert"],
-    &["loops", "otlp"],
+    &["loops", "otlp", "view"],
     &["api", "web"],
     &["commands"],
 ];

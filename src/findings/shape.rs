@@ -123,6 +123,15 @@ pub struct Occurrence {
     pub drawing: String,
 }
 
+impl Handling {
+    /// The one spelling used everywhere.
+    pub fn id(self) -> &'static str {
+        match self {
+            Self::None => "none",
+        }
+    }
+}
+
 impl From<&rules::Cost> for Cost {
     fn from(cost: &rules::Cost) -> Self {
         Self {

@@ -317,3 +317,58 @@ impl Verdict {
         matches!(self.outcome, Outcome::Timeout | Outcome::Cancelled | Outcome::Abandoned)
     }
 }
+
+impl Role {
+    /// The one spelling used in SQL, API and reports.
+    pub fn id(self) -> &'static str {
+        match self {
+            Self::Internal => "internal",
+            Self::ConnectionPhase => "connection_phase",
+            Self::Db => "db",
+            Self::Cache => "cache",
+            Self::Messaging => "messaging",
+            Self::Rpc => "rpc",
+            Self::Cloud => "cloud",
+            Self::Http => "http",
+            Self::GenAi => "gen_ai",
+            Self::Remote => "remote",
+        }
+    }
+}
+
+impl Outcome {
+    /// The one spelling used in SQL, API and reports.
+    pub fn id(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Error => "error",
+            Self::Timeout => "timeout",
+            Self::Cancelled => "cancelled",
+            Self::Abandoned => "abandoned",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+impl Effect {
+    /// The one spelling used in SQL, API and reports.
+    pub fn id(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Applied => "applied",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+impl EffectClass {
+    /// The one spelling used in SQL, API and reports.
+    pub fn id(self) -> &'static str {
+        match self {
+            Self::Safe => "safe",
+            Self::Idempotent => "idempotent",
+            Self::NonIdempotent => "non_idempotent",
+            Self::Unknown => "unknown",
+        }
+    }
+}

@@ -116,3 +116,27 @@ impl Span {
         self.start_ns.saturating_add(self.duration_ns)
     }
 }
+
+impl Kind {
+    /// The one spelling used in SQL, API and reports.
+    pub fn id(self) -> &'static str {
+        match self {
+            Self::Internal => "internal",
+            Self::Server => "server",
+            Self::Client => "client",
+            Self::Producer => "producer",
+            Self::Consumer => "consumer",
+        }
+    }
+}
+
+impl Status {
+    /// The one spelling used in SQL, API and reports.
+    pub fn id(self) -> &'static str {
+        match self {
+            Self::Unset => "unset",
+            Self::Ok => "ok",
+            Self::Error => "error",
+        }
+    }
+}
