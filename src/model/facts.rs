@@ -300,6 +300,8 @@ pub struct Facts {
     pub always_records_code: bool,
     /// Health checks, telemetry exports and the like: not traffic to judge.
     pub self_defence: bool,
+    /// The client calls itself a synthetic test, not a user.
+    pub synthetic_test: bool,
     /// Attributes that no convention names, (key, value), sorted by key: possible arguments.
     pub custom: Vec<(String, String)>,
     /// Decoded data of the request that looks like identifiers (path segments, query values): at most 16.

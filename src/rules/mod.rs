@@ -3,8 +3,10 @@
 //! A rule is a pure function from a [`Trace`] to [`Occurrence`]s. It reads no attribute, keeps no memory and
 //! cannot fail. Identity, severity and gates are added by `findings`.
 
+mod millis;
 mod occurrence;
 
+pub use millis::Millis;
 pub use occurrence::{Confidence, Cost, Diverged, Duplicated, Evidence, Fallacy, Harm, Occurrence, Severity};
 
 /// Thresholds of every rule, one section each. (Replaced by the registry.)

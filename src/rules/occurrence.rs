@@ -217,6 +217,9 @@ pub struct Occurrence {
     pub at: SpanIdx,
     /// Which form of the rule's claim.
     pub variant: &'static str,
+    /// What stands for the variant in the finding's identity: the variant itself, or one word for forms that are
+    /// one problem seen more or less clearly.
+    pub family: &'static str,
     /// What makes it the same problem elsewhere, beyond rule, variant, service, operation and callee. Never ids, times or instances.
     pub group: String,
     /// One line that names the problem; the same for every occurrence of one finding (no numbers that change from trace to trace).

@@ -5,6 +5,7 @@
 //! Nothing here looks at a second span, except where one span's silence is only told by its siblings' speech
 //! ([`spans`]); nothing here knows a rule.
 
+pub mod drawn;
 mod field;
 mod reading;
 mod resource;
