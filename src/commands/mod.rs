@@ -1,1 +1,3 @@
-//! Empty.
+//! One file per command.
+
+pub mod demo;

@@ -1,3 +1,5 @@
 //! Tests of the whole service on real components.
 
-fn main() {}
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+mod demo;

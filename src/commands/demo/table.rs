@@ -1,0 +1,66 @@
+//! A service's table: rows behind a lock, with the time a statement takes and a span around it.
+//!
+//! A write happens when its span says so: that is what makes the shop's faults real.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use opentelemetry::Context;
+use opentelemetry::trace::{SpanKind, TraceContextExt as _, Tracer as _};
+
+use super::service::Service;
+use super::spans;
+
+/// A statement as the span shows it.
+pub(super) struct Statement {
+    /// Its verb.
+    pub(super) operation: &'static str,
+    /// Its text, values as parameters.
+    pub(super) text: &'static str,
+    /// How long the database takes.
+    pub(super) takes: Duration,
+}
+
+/// The rows of one table.
+pub(super) struct Table<Row> {
+    name: &'static str,
+    rows: Mutex<Vec<Row>>,
+}
+
+impl<Row> Table<Row> {
+    /// A table that holds `rows`.
+    pub(super) fn new(name: &'static str, rows: Vec<Row>) -> Self {
+        Self { name, rows: Mutex::new(rows) }
+    }
+
+    /// Runs a statement for `service`: `change` is what it does to the rows.
+    pub(super) async fn run<T>(
+        &self,
+        service: &Service,
+        under: &Context,
+        statement: &Statement,
+        change: impl FnOnce(&mut Vec<Row>) -> T,
+    ) -> T {
+        let span = service
+            .tracer
+            .span_builder(format!("{} {}", statement.operation, self.name))
+            .with_kind(SpanKind::Client)
+            .with_attributes(spans::of_statement(
+                service.name,
+                statement.operation,
+                self.name,
+                statement.text,
+            ))
+            .start_with_context(&service.tracer, under);
+        let span = under.with_span(span);
+        tokio::time::sleep(statement.takes).await;
+        let result = self.look(change);
+        span.span().end();
+        result
+    }
+
+    /// Looks at the rows from outside the shop, without a trace.
+    pub(super) fn look<T>(&self, question: impl FnOnce(&mut Vec<Row>) -> T) -> T {
+        question(&mut self.rows.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
