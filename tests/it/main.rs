@@ -3,3 +3,6 @@
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 mod demo;
+mod support;
+
+mod store;
