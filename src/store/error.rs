@@ -52,10 +52,8 @@ fn is_away(error: &Error) -> bool {
 fn passes_by_itself(code: &str) -> bool {
     let class = code.get(..2).unwrap_or_default();
     match class {
-        // Connections; resources (disk, memory, connections); operator intervention and timeouts; I/O.
-        "08" | "53" | "57" | "58" => true,
-        // Deadlock and serialization: the writer tries those again itself, others may do so later.
-        "40" => true,
+        // Connections; deadlock and serialization; resources (disk, memory); operators and timeouts; I/O.
+        "08" | "40" | "53" | "57" | "58" => true,
         // Lock not available; object in use.
         "55" => matches!(code, "55P03" | "55006"),
         // A standby that has not been promoted yet, or a server that is read-only for now; idle in transaction.
@@ -66,7 +64,7 @@ fn passes_by_itself(code: &str) -> bool {
 
 /// The SQLSTATE of an error that the server reported.
 pub(super) fn sqlstate(error: &Error) -> Option<String> {
-    error.as_database_error().and_then(|inner| inner.code()).map(std::borrow::Cow::into_owned)
+    error.as_database_error().and_then(sqlx::error::DatabaseError::code).map(std::borrow::Cow::into_owned)
 }
 
 #[cfg(test)]

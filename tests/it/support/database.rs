@@ -4,7 +4,7 @@
 //! process ends, however it ends, the shell stops the server and removes the folder.
 
 use std::path::{Path, PathBuf};
-use std::process::{ChildStdin, Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use debunk::config;
@@ -23,8 +23,8 @@ pub(crate) struct Database {
 
 struct Server {
     options: PgConnectOptions,
-    /// Closing it ends the server.
-    _held: ChildStdin,
+    /// It ends the server once our end of its standard input closes.
+    _held: Child,
 }
 
 static SERVER: OnceCell<Server> = OnceCell::const_new();
@@ -75,7 +75,7 @@ async fn start() -> Server {
     Server { options, _held: held }
 }
 
-fn clean_up_afterwards(folder: &Path) -> ChildStdin {
+fn clean_up_afterwards(folder: &Path) -> Child {
     // The server's own user must be able to pass.
     let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     std::fs::set_permissions(folder, open).unwrap();
@@ -86,12 +86,11 @@ fn clean_up_afterwards(folder: &Path) -> ChildStdin {
         pid = pid.display(),
         folder = folder.display()
     );
-    let mut shell = Command::new("sh")
+    Command::new("sh")
         .args(["-c", &script])
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
-        .unwrap();
-    shell.stdin.take().unwrap()
+        .unwrap()
 }
