@@ -1,0 +1,336 @@
+//! Trace files, whatever form they have: OTLP/JSON as one document or one a line, OTLP protobuf, plain or
+//! compressed with gzip or zstd. The content decides, never the name.
+//!
+//! Documents come out one at a time, so a file may be larger than memory; a single document may not.
+
+use std::cell::Cell;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Cursor, Read};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use opentelemetry_proto::tonic::trace::v1::ResourceSpans;
+
+use super::bounded::{self, Compression};
+use super::{DecodeError, Malformed, NoRoom, Place, json, otlp};
+
+/// Largest single document, decompressed.
+const MAX_DOCUMENT: usize = 256 << 20;
+
+/// Most memory that one document may take when decoded.
+const MAX_DECODED: usize = 4 << 30;
+
+/// Some editors put it before text; JSON has none.
+const BOM: &[u8] = b"\xef\xbb\xbf";
+
+/// One export of a file.
+#[derive(Debug)]
+pub struct Request {
+    /// The line where it begins.
+    pub line: usize,
+    /// What it holds; ids are not checked yet.
+    pub resource_spans: Vec<ResourceSpans>,
+}
+
+/// Why a file cannot be read on.
+#[derive(Debug, thiserror::Error)]
+pub enum FileError {
+    /// The system says no.
+    #[error("cannot read {file}")]
+    Unreadable {
+        /// The file.
+        file: String,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// It is no trace, or a broken one.
+    #[error("{file}: {malformed}")]
+    Malformed {
+        /// The file.
+        file: String,
+        /// The place, and what is wrong there.
+        malformed: Malformed,
+    },
+}
+
+/// The exports of one file, in order; ends after the first error.
+pub struct Requests {
+    file: String,
+    input: Box<dyn BufRead + Send>,
+    form: Form,
+    /// The line that is read next, counted from 1.
+    line: usize,
+    read: Arc<AtomicU64>,
+    size: Option<u64>,
+    ended: bool,
+}
+
+#[derive(Clone, Copy)]
+enum Form {
+    Json,
+    Protobuf,
+}
+
+impl Requests {
+    /// Opens a file; `-` is standard input.
+    pub fn open(path: &Path) -> Result<Self, FileError> {
+        if path == Path::new("-") {
+            return Self::from_reader("standard input", io::stdin(), None);
+        }
+        let file = path.display().to_string();
+        let unreadable = |source| FileError::Unreadable { file: file.clone(), source };
+        let input = File::open(path).map_err(unreadable)?;
+        let metadata = input.metadata().map_err(unreadable)?;
+        // A pipe has no size to measure progress by.
+        let size = metadata.is_file().then_some(metadata.len());
+        Self::from_reader(&file, input, size)
+    }
+
+    fn from_reader(
+        file: &str,
+        input: impl Read + Send + 'static,
+        size: Option<u64>,
+    ) -> Result<Self, FileError> {
+        let read = Arc::new(AtomicU64::new(0));
+        let counted = Counted { input, read: Arc::clone(&read) };
+        let sniffed = plain(counted).and_then(|(start, input)| Ok((start.clone(), sniff(&start), input)));
+        let (start, form, input) =
+            sniffed.map_err(|source| FileError::Unreadable { file: file.to_owned(), source })?;
+        let form = form.map_err(|malformed| FileError::Malformed { file: file.to_owned(), malformed })?;
+        let start = start.strip_prefix(BOM).unwrap_or(&start).to_vec();
+        let input = Box::new(BufReader::new(Cursor::new(start).chain(input)));
+        Ok(Self { file: file.to_owned(), input, form, line: 1, read, size, ended: false })
+    }
+
+    /// How much of the file, as it lies on disk, has been read.
+    pub fn bytes_read(&self) -> u64 {
+        self.read.load(Ordering::Relaxed)
+    }
+
+    /// How large it is, where that is known.
+    pub fn size(&self) -> Option<u64> {
+        self.size
+    }
+
+    fn read_next(&mut self) -> Result<Option<Request>, Stop> {
+        match self.form {
+            Form::Protobuf => {
+                self.ended = true;
+                let mut bytes = Vec::new();
+                (&mut self.input).take(MAX_DOCUMENT as u64 + 1).read_to_end(&mut bytes)?;
+                if bytes.len() > MAX_DOCUMENT {
+                    return Err(too_large(Place::Byte(MAX_DOCUMENT)));
+                }
+                let resource_spans =
+                    otlp::protobuf(&bytes, &room()).map_err(|error| stop(error, Place::Byte(0)))?;
+                Ok(Some(Request { line: 1, resource_spans }))
+            }
+            Form::Json => self.read_document(),
+        }
+    }
+
+    fn read_document(&mut self) -> Result<Option<Request>, Stop> {
+        if !self.skip_blank()? {
+            return Ok(None);
+        }
+        let line = self.line;
+        let document = self.cut_document()?;
+        let request = json::request(&document, &room()).map_err(|error| {
+            let mut error = stop(error, Place::Line(1, 1));
+            if let Stop::Malformed(Malformed { place: Place::Line(within, _), .. }) = &mut error {
+                *within += line - 1;
+            }
+            error
+        })?;
+        if !request.has_spans {
+            let why = match request.foreign {
+                Some(foreign) => format!("no OTLP trace: it holds {foreign}"),
+                None => "no OTLP trace: there is no resourceSpans in it".to_owned(),
+            };
+            return Err(Malformed::at(Place::Line(line, 1), why).into());
+        }
+        Ok(Some(Request { line, resource_spans: request.resource_spans }))
+    }
+
+    /// Passes over white space; false at the end of the file.
+    fn skip_blank(&mut self) -> io::Result<bool> {
+        loop {
+            let chunk = self.input.fill_buf()?;
+            if chunk.is_empty() {
+                return Ok(false);
+            }
+            let blank = chunk.iter().position(|byte| !byte.is_ascii_whitespace()).unwrap_or(chunk.len());
+            self.line += lines(&chunk[..blank]);
+            let found = blank < chunk.len();
+            self.input.consume(blank);
+            if found {
+                return Ok(true);
+            }
+        }
+    }
+
+    /// Takes the bytes up to where the first brace closes. What is in between need not be JSON: the reader says
+    /// what is wrong, and where.
+    fn cut_document(&mut self) -> Result<Vec<u8>, Stop> {
+        let mut document = Vec::new();
+        let mut cut = Cut::default();
+        loop {
+            let chunk = self.input.fill_buf()?;
+            if chunk.is_empty() {
+                return Ok(document);
+            }
+            let end = chunk.iter().position(|byte| cut.closes(*byte)).map(|at| at + 1);
+            let taken = &chunk[..end.unwrap_or(chunk.len())];
+            if document.len() + taken.len() > MAX_DOCUMENT {
+                return Err(too_large(Place::Line(self.line, 1)));
+            }
+            document.extend_from_slice(taken);
+            self.line += lines(taken);
+            let length = taken.len();
+            self.input.consume(length);
+            if end.is_some() {
+                return Ok(document);
+            }
+        }
+    }
+}
+
+impl Iterator for Requests {
+    type Item = Result<Request, FileError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.ended {
+            return None;
+        }
+        let next = self.read_next().map_err(|stop| match stop {
+            Stop::Unreadable(source) => FileError::Unreadable { file: self.file.clone(), source },
+            Stop::Malformed(malformed) => FileError::Malformed { file: self.file.clone(), malformed },
+        });
+        self.ended |= !matches!(next, Ok(Some(_)));
+        next.transpose()
+    }
+}
+
+/// Finds the end of a JSON value without reading it.
+#[derive(Default)]
+struct Cut {
+    depth: usize,
+    quoted: bool,
+    escaped: bool,
+}
+
+impl Cut {
+    fn closes(&mut self, byte: u8) -> bool {
+        if std::mem::take(&mut self.escaped) {
+            return false;
+        }
+        match byte {
+            b'\\' if self.quoted => self.escaped = true,
+            b'"' => self.quoted = !self.quoted,
+            b'{' | b'[' if !self.quoted => self.depth += 1,
+            b'}' | b']' if !self.quoted => self.depth = self.depth.saturating_sub(1),
+            // A line of something else: let the reader complain about this line, not about the rest of the file.
+            b'\n' if self.depth == 0 => return true,
+            _ => return false,
+        }
+        self.depth == 0 && !self.quoted && !self.escaped
+    }
+}
+
+/// What ends the reading, before it knows the name of the file.
+enum Stop {
+    Unreadable(io::Error),
+    Malformed(Malformed),
+}
+
+impl From<io::Error> for Stop {
+    fn from(error: io::Error) -> Self {
+        Self::Unreadable(error)
+    }
+}
+
+impl From<Malformed> for Stop {
+    fn from(malformed: Malformed) -> Self {
+        Self::Malformed(malformed)
+    }
+}
+
+fn stop(error: DecodeError, start: Place) -> Stop {
+    match error {
+        DecodeError::Malformed(malformed) => malformed.into(),
+        DecodeError::NoRoom(_) => too_large(start),
+    }
+}
+
+fn too_large(place: Place) -> Stop {
+    Malformed::at(
+        place,
+        format_args!("a single document of more than {MAX_DOCUMENT} bytes, or of as much when decoded"),
+    )
+    .into()
+}
+
+/// Room for one document.
+fn room() -> impl Fn(usize) -> Result<(), NoRoom> {
+    let left = Cell::new(MAX_DECODED);
+    move |bytes| {
+        left.set(left.get().checked_sub(bytes).ok_or(NoRoom::Ever)?);
+        Ok(())
+    }
+}
+
+fn lines(bytes: &[u8]) -> usize {
+    bytes.iter().filter(|byte| **byte == b'\n').count()
+}
+
+/// Takes off the compression, and looks at how what is below begins.
+fn plain(input: impl Read + Send + 'static) -> io::Result<(Vec<u8>, Box<dyn Read + Send>)> {
+    let (start, input) = peek(input, 4)?;
+    let compression = Compression::sniff(&start);
+    let whole = Cursor::new(start).chain(input);
+    peek(bounded::stream(compression, BufReader::with_capacity(64 << 10, whole))?, 256)
+}
+
+fn peek<R: Read>(mut input: R, most: u64) -> io::Result<(Vec<u8>, R)> {
+    let mut start = Vec::new();
+    input.by_ref().take(most).read_to_end(&mut start)?;
+    Ok((start, input))
+}
+
+/// Tells JSON from protobuf. Both may begin with a line feed, which is also the key of protobuf's first field; but
+/// only JSON goes on with a brace, a quote and a letter.
+fn sniff(start: &[u8]) -> Result<Form, Malformed> {
+    let neither = |why| Err(Malformed::at(Place::Byte(0), why));
+    let text = start.strip_prefix(BOM).unwrap_or(start).trim_ascii_start();
+    let looks_like_json = match text {
+        [b'{', rest @ ..] => match rest.trim_ascii_start() {
+            [b'"', letter, ..] => letter.is_ascii_alphanumeric() || start[0] != b'\n',
+            _ => start[0] != b'\n',
+        },
+        _ => false,
+    };
+    match (start, text) {
+        _ if looks_like_json => Ok(Form::Json),
+        ([], _) => neither("the file is empty"),
+        ([0x0a, ..], _) => Ok(Form::Protobuf),
+        (_, [b'[', ..]) => neither("no OTLP trace: a JSON array, expected an object with resourceSpans"),
+        _ => {
+            neither("no OTLP trace: neither JSON nor protobuf, nor one of them compressed with gzip or zstd")
+        }
+    }
+}
+
+/// Counts what is read, so that others can show progress.
+struct Counted<R> {
+    input: R,
+    read: Arc<AtomicU64>,
+}
+
+impl<R: Read> Read for Counted<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.input.read(buffer)?;
+        self.read.fetch_add(read as u64, Ordering::Relaxed);
+        Ok(read)
+    }
+}
