@@ -1,0 +1,70 @@
+#!/usr/bin/env bash
+# Installs what building and running need and this machine lacks: a C compiler and a PostgreSQL server.
+# As root, or with a sudo that asks nothing. It starts no server and leaves no cluster: Debunk runs its own.
+set -euo pipefail
+
+oldest_postgres=15
+
+die() {
+    echo "install: $*" >&2
+    exit 3
+}
+
+# The newest server that is installed, as Debunk looks for it.
+has_postgres() {
+    local folder
+    for folder in /usr/lib/postgresql/*/bin; do
+        if [[ -x $folder/initdb && $(basename "$(dirname "$folder")") -ge $oldest_postgres ]]; then return 0; fi
+    done
+    # Elsewhere its binaries are on the path.
+    command -v pg_config >/dev/null && [[ -x $(pg_config --bindir)/initdb ]] || return 1
+    local version
+    version=$(pg_config --version)
+    version=${version#PostgreSQL }
+    [[ ${version%%[^0-9]*} -ge $oldest_postgres ]]
+}
+
+command -v cargo >/dev/null || die "no cargo: install Rust first, see https://rustup.rs (Cargo.toml says which version)"
+
+missing=()
+command -v cc >/dev/null || missing+=(gcc libc6-dev)
+has_postgres || missing+=(postgresql)
+[[ ${#missing[@]} -gt 0 ]] || exit 0
+
+command -v apt-get >/dev/null ||
+    die "this machine has no apt-get; install a C compiler and a PostgreSQL server ($oldest_postgres or later) yourself"
+
+if [[ $(id -u) == 0 ]]; then
+    as_root=()
+elif command -v sudo >/dev/null && sudo -n true 2>/dev/null; then
+    as_root=(sudo -n)
+else
+    die "missing: ${missing[*]}. Neither root nor a sudo without a password: run this once yourself:  apt-get install ${missing[*]}"
+fi
+
+log=$(mktemp)
+dropin=/etc/postgresql-common/createcluster.d/debunk.conf
+# Only for the moment of the installation: later ones are their owner's business.
+trap '"${as_root[@]}" rm -f "$dropin"; rm -f "$log"' EXIT
+
+quietly() {
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive "$@" >"$log" 2>&1 </dev/null || {
+        cat "$log" >&2
+        die "failed: $*"
+    }
+}
+
+packages() {
+    quietly apt-get install -q -y --no-install-recommends -o Dpkg::Options::=--force-confold "$@"
+}
+
+echo "install: ${missing[*]}" >&2
+quietly apt-get update -q
+if [[ " ${missing[*]} " == *" postgresql "* ]]; then
+    # The package makes and starts a cluster of its own, unless told before that it should not.
+    packages postgresql-common
+    quietly mkdir -p "$(dirname "$dropin")"
+    quietly sh -c "echo 'create_main_cluster = false' >'$dropin'"
+fi
+packages "${missing[@]}"
+has_postgres || die "the package postgresql brought no server of version $oldest_postgres or later; see https://www.postgresql.org/download"
