@@ -4,12 +4,24 @@
 //! one trace's spans with its tree and its defects. Above it stand units (what a service did for someone) and
 //! calls (what it asked of someone), which are what rules reason about.
 
+mod attempt;
+mod attempts;
+#[cfg(test)]
+mod build;
+mod call;
+mod callee;
+mod critical_path;
 mod facts;
 mod id;
+mod legs;
 mod received;
 mod span;
 mod trace;
+mod tree;
+mod unit;
 
+pub use attempt::Attempt;
+pub use call::{Call, Repetition};
 pub use facts::{
     Basis, DbFacts, Effect, EffectClass, Facts, HostClass, HostSource, HttpFacts, IdempotencyFacts,
     MessagingFacts, MessagingOperation, Outcome, Role, RpcFacts, Verdict,
@@ -17,4 +29,5 @@ pub use facts::{
 pub use id::{InvalidId, SpanId, TraceId};
 pub use received::Received;
 pub use span::{Kind, Link, Resource, Scope, Span, Status};
-pub use trace::SpanIdx;
+pub use trace::{Assembly, Defect, SpanIdx, Trace};
+pub use unit::Unit;

@@ -1,0 +1,102 @@
+//! For which spans the trace's roots waited (RULES A12).
+//!
+//! Corrects no clock: a server span is laid centred into its client's, which needs durations only. Messages and
+//! children that outlive their parent are waited for by nobody.
+
+use std::cmp::Reverse;
+
+use super::trace::Trace;
+use super::{Kind, SpanIdx};
+
+/// Nanoseconds that each span lies on its root's critical path, everything below it included.
+#[derive(Default)]
+pub(super) struct Path {
+    on_path_ns: Vec<i64>,
+}
+
+impl Path {
+    pub(super) fn on_path_ns(&self, at: SpanIdx) -> i64 {
+        self.on_path_ns[at.at()]
+    }
+}
+
+/// A span that is waited for, on its root's clock: until when, and how far its own clock is moved.
+struct Waited {
+    at: SpanIdx,
+    from: i64,
+    to: i64,
+    shift: i64,
+}
+
+/// Times that differ by less count as the same: 1 % of the whole, at least 0.1 ms, at most 5 ms.
+pub(super) fn slack_ns(duration_ns: i64) -> i64 {
+    (duration_ns / 100).clamp(100_000, 5_000_000)
+}
+
+/// From each root's end backwards: the child that ended last was waited for until then, before it the one that
+/// ended last before that child began, and so on, and the same within each of them.
+pub(super) fn walk(trace: &Trace) -> Path {
+    let mut path = Path { on_path_ns: vec![0; trace.spans.len()] };
+    let mut open = Vec::new();
+    for root in trace.roots() {
+        let span = trace.span(*root);
+        open.push(Waited { at: *root, from: span.start_ns, to: span.end_ns(), shift: 0 });
+        let slack = slack_ns(span.duration_ns);
+        while let Some(parent) = open.pop() {
+            path.on_path_ns[parent.at.at()] = parent.to - parent.from;
+            let mut until = parent.to;
+            for child in laid_out(trace, &parent) {
+                if until <= parent.from {
+                    break;
+                }
+                if until.saturating_add(slack) < child.to {
+                    continue;
+                }
+                let to = child.to.min(until);
+                if child.from < to {
+                    until = child.from;
+                    open.push(Waited { to, ..child });
+                }
+            }
+        }
+    }
+    path
+}
+
+/// The children that somebody may wait for, within their parent's time, those that end last first.
+fn laid_out(trace: &Trace, parent: &Waited) -> Vec<Waited> {
+    let of_client = trace.span(parent.at).kind == Kind::Client;
+    let slack = slack_ns(parent.to - parent.from);
+    let mut children: Vec<Waited> = Vec::with_capacity(trace.children(parent.at).len());
+    let centred = if of_client { centring(trace, parent) } else { None };
+    for at in trace.children(parent.at) {
+        let span = trace.span(*at);
+        if span.kind == Kind::Consumer {
+            continue;
+        }
+        let of_server = of_client && span.kind == Kind::Server;
+        let shift = if of_server { centred.unwrap_or(parent.shift) } else { parent.shift };
+        let (from, to) = (span.start_ns.saturating_add(shift), span.end_ns().saturating_add(shift));
+        if !of_server && parent.to.saturating_add(slack) < to {
+            continue;
+        }
+        let (from, to) = (from.max(parent.from), to.min(parent.to));
+        if from < to {
+            children.push(Waited { at: *at, from, to, shift });
+        }
+    }
+    children.sort_by_key(|child| (Reverse(child.to), Reverse(child.from), child.at));
+    children
+}
+
+/// How far the server children of a client move so that they lie in its middle. Several keep their distance.
+fn centring(trace: &Trace, parent: &Waited) -> Option<i64> {
+    let servers = || {
+        let children = trace.children(parent.at).iter().map(|at| trace.span(*at));
+        children.filter(|span| span.kind == Kind::Server)
+    };
+    let start = servers().map(|span| span.start_ns).min()?;
+    let end = servers().map(super::Span::end_ns).max()?;
+    let room = (parent.to - parent.from).saturating_sub(end.saturating_sub(start)).max(0);
+    Some(parent.from.saturating_add(room / 2).saturating_sub(start))
+}

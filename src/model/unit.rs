@@ -1,0 +1,314 @@
+//! Units: what a service did for someone, from one owner span down to its calls (RULES A5).
+//!
+//! A unit is everything one process did for one request, whatever internal spans lie between: instrumentation
+//! adds and omits those freely. All times inside a unit share a clock.
+
+use std::ops::Range;
+
+use super::trace::Trace;
+use super::{Attempt, Call, Kind, Outcome, Resource, Role, Span, SpanIdx};
+
+/// What is known of a unit before it is asked.
+#[derive(Clone, Debug)]
+pub(super) struct UnitData {
+    pub(super) owner: SpanIdx,
+    /// Range in `Trace::unit_spans`.
+    pub(super) spans: Range<u32>,
+    /// Latest end of any of its spans, nanoseconds.
+    pub(super) end_ns: i64,
+    pub(super) calls: Range<u32>,
+    pub(super) attempts: Range<u32>,
+    pub(super) caller: Option<u32>,
+    pub(super) incomplete: bool,
+    pub(super) outcome: Outcome,
+    pub(super) whole: bool,
+}
+
+/// What a service did for someone.
+#[derive(Clone, Copy)]
+pub struct Unit<'t> {
+    trace: &'t Trace,
+    index: u32,
+}
+
+impl<'t> Unit<'t> {
+    pub(super) fn new(trace: &'t Trace, index: u32) -> Self {
+        Self { trace, index }
+    }
+
+    pub(super) fn data(self) -> &'t UnitData {
+        &self.trace.units[self.index as usize]
+    }
+
+    /// Position among the trace's units.
+    pub fn index(self) -> usize {
+        self.index as usize
+    }
+
+    /// The trace it is part of.
+    pub fn trace(self) -> &'t Trace {
+        self.trace
+    }
+
+    /// The span that began it.
+    pub fn owner(self) -> SpanIdx {
+        self.data().owner
+    }
+
+    /// The owner's span.
+    pub fn span(self) -> &'t Span {
+        self.trace.span(self.owner())
+    }
+
+    /// Who did it.
+    pub fn resource(self) -> &'t Resource {
+        &self.span().resource
+    }
+
+    /// The service that did it.
+    pub fn service(self) -> &'t str {
+        &self.resource().service
+    }
+
+    /// What it was asked.
+    pub fn operation(self) -> &'t str {
+        &self.span().facts.operation
+    }
+
+    /// Its spans, in canonical order; proxies on the way of its calls are not its own.
+    pub fn spans(self) -> &'t [SpanIdx] {
+        let range = &self.data().spans;
+        &self.trace.unit_spans[range.start as usize..range.end as usize]
+    }
+
+    /// What it asked of others, attempts merged, in order of first start.
+    pub fn calls(self) -> impl ExactSizeIterator<Item = Call<'t>> + DoubleEndedIterator + Clone {
+        let trace = self.trace;
+        self.data().calls.clone().map(move |index| Call::new(trace, index))
+    }
+
+    /// Every single attempt of its calls, in order of start.
+    pub fn attempts(self) -> impl ExactSizeIterator<Item = Attempt<'t>> + DoubleEndedIterator + Clone {
+        let trace = self.trace;
+        self.data().attempts.clone().map(move |index| Attempt::new(trace, index))
+    }
+
+    /// Calls that were made more than once, or whose retries the SDK counted.
+    pub fn attempt_groups(self) -> impl Iterator<Item = Call<'t>> {
+        self.calls().filter(|call| call.is_retried())
+    }
+
+    /// The attempt that this unit answers.
+    pub fn caller(self) -> Option<Attempt<'t>> {
+        self.data().caller.map(|index| Attempt::new(self.trace, index))
+    }
+
+    /// Nanoseconds of its owner.
+    pub fn duration_ns(self) -> i64 {
+        self.span().duration_ns
+    }
+
+    /// Nanoseconds until its last span ended: it may go on after its owner's span (A6).
+    pub fn effective_duration_ns(self) -> i64 {
+        self.data().end_ns.saturating_sub(self.span().start_ns)
+    }
+
+    /// Nobody called it within this trace, and it names no parent.
+    pub fn is_root(self) -> bool {
+        self.trace.parent(self.owner()).is_none() && !self.is_orphan()
+    }
+
+    /// Its caller's span was never received.
+    pub fn is_orphan(self) -> bool {
+        self.trace.is_orphan(self.owner())
+    }
+
+    /// An open-ended exchange.
+    pub fn is_streaming(self) -> bool {
+        self.span().facts.streaming
+    }
+
+    /// Somebody waits for its answer.
+    pub fn is_interactive(self) -> bool {
+        const LONGEST_NS: i64 = 60_000_000_000;
+        self.span().kind == Kind::Server && !self.is_streaming() && self.duration_ns() <= LONGEST_NS
+    }
+
+    /// Nobody waits: a consumer, or a root that is no server.
+    pub fn is_batch(self) -> bool {
+        match self.span().kind {
+            Kind::Consumer => true,
+            Kind::Server => false,
+            _ => self.is_root(),
+        }
+    }
+
+    /// Health checks and telemetry: not traffic to judge.
+    pub fn is_self_defence(self) -> bool {
+        self.span().facts.self_defence
+    }
+
+    /// How it ended, as far as its own service knows.
+    pub fn outcome(self) -> Outcome {
+        self.data().outcome
+    }
+
+    /// Nothing is missing that could change a conclusion from absence: no orphan under or directly above it, not
+    /// truncated, no span of its own with dropped parts.
+    pub fn is_whole(self) -> bool {
+        self.data().whole
+    }
+}
+
+/// Gives every span its unit. Parents come before children, so one pass is enough.
+pub(super) fn divide(trace: &mut Trace) {
+    let count = trace.spans.len();
+    trace.hops = vec![false; count];
+    trace.unit_of = vec![0; count];
+    let mut owners = Vec::new();
+    for position in 0..count {
+        let at = trace.tree.preorder[position];
+        let parent = trace.tree.parent(at);
+        trace.hops[at.at()] = parent.is_some_and(|parent| is_hop(trace, at, parent));
+        trace.unit_of[at.at()] = match parent {
+            Some(parent) if !begins_unit(trace, at, parent, &owners) => trace.unit_of[parent.at()],
+            _ => {
+                owners.push(at);
+                owners.len() as u32 - 1
+            }
+        };
+    }
+    number_by_start(trace, &mut owners);
+    collect_spans(trace, &owners);
+}
+
+/// A proxy between a client and whatever it called is no caller of its own.
+fn is_hop(trace: &Trace, at: SpanIdx, parent: SpanIdx) -> bool {
+    trace.span(at).facts.proxy
+        && (trace.hops[parent.at()]
+            || (trace.span(parent).kind == Kind::Client && !trace.span(parent).facts.proxy))
+}
+
+fn begins_unit(trace: &Trace, at: SpanIdx, parent: SpanIdx, owners: &[SpanIdx]) -> bool {
+    if trace.hops[at.at()] {
+        return false;
+    }
+    let span = trace.span(at);
+    match span.kind {
+        Kind::Server | Kind::Consumer => true,
+        Kind::Client | Kind::Producer => false,
+        Kind::Internal => {
+            let owner = owners[trace.unit_of[parent.at()] as usize];
+            let of_other = |other: SpanIdx| trace.span(other).resource.service != span.resource.service;
+            of_other(parent) && of_other(owner)
+        }
+    }
+}
+
+/// Depth-first numbers depend on the tree's shape; order of start reads better and is canonical.
+fn number_by_start(trace: &mut Trace, owners: &mut [SpanIdx]) {
+    let mut order: Vec<u32> = (0..owners.len() as u32).collect();
+    order.sort_unstable_by_key(|unit| owners[*unit as usize]);
+    let mut number = vec![0_u32; owners.len()];
+    for (new, old) in order.iter().enumerate() {
+        number[*old as usize] = new as u32;
+    }
+    for unit in &mut trace.unit_of {
+        *unit = number[*unit as usize];
+    }
+    owners.sort_unstable();
+}
+
+fn collect_spans(trace: &mut Trace, owners: &[SpanIdx]) {
+    let mut spans: Vec<SpanIdx> = trace.indices().filter(|at| !trace.hops[at.at()]).collect();
+    spans.sort_by_key(|at| trace.unit_of[at.at()]);
+    let mut from = 0;
+    for (unit, owner) in owners.iter().enumerate() {
+        let own = spans[from..].partition_point(|at| trace.unit_of[at.at()] as usize == unit);
+        let of_unit = &spans[from..from + own];
+        let end_ns = of_unit.iter().map(|at| trace.spans[at.at()].end_ns()).max().unwrap_or_default();
+        trace.units.push(UnitData {
+            owner: *owner,
+            spans: from as u32..(from + own) as u32,
+            end_ns,
+            calls: 0..0,
+            attempts: 0..0,
+            caller: None,
+            incomplete: of_unit.iter().any(|at| trace.spans[at.at()].incomplete),
+            outcome: Outcome::Unknown,
+            whole: false,
+        });
+        from += own;
+    }
+    trace.unit_spans = spans;
+}
+
+/// Outcomes and wholeness, once calls are known (A5).
+pub(super) fn conclude(trace: &mut Trace) {
+    let loose = loose_orphans(trace);
+    for index in 0..trace.units.len() {
+        let outcome = outcome(Unit::new(trace, index as u32));
+        let whole = is_whole(Unit::new(trace, index as u32), &loose);
+        trace.units[index].outcome = outcome;
+        trace.units[index].whole = whole;
+    }
+}
+
+/// Starts of the orphans that no call has lost its server to, sorted.
+fn loose_orphans(trace: &Trace) -> Vec<i64> {
+    let mut lost: Vec<SpanIdx> =
+        trace.attempts.iter().flat_map(|attempt| attempt.lost_servers.iter().copied()).collect();
+    lost.sort_unstable();
+    let orphans = trace.tree.orphans.iter().filter(|orphan| lost.binary_search(orphan).is_err());
+    orphans.map(|orphan| trace.span(*orphan).start_ns).collect()
+}
+
+fn is_whole(unit: Unit<'_>, loose_orphans: &[i64]) -> bool {
+    const SLACK_NS: i64 = 5_000_000;
+    let data = unit.data();
+    if unit.trace.is_truncated() || data.incomplete || unit.is_orphan() {
+        return false;
+    }
+    let from = loose_orphans.partition_point(|start| *start < unit.span().start_ns - SLACK_NS);
+    loose_orphans.get(from).is_none_or(|start| data.end_ns + SLACK_NS < *start)
+}
+
+fn outcome(unit: Unit<'_>) -> Outcome {
+    let span = unit.span();
+    let verdict = span.facts.verdict;
+    if span.kind != Kind::Server {
+        return verdict.outcome;
+    }
+    let status = span.facts.http.status;
+    if verdict.outcome == Outcome::Cancelled {
+        return Outcome::Cancelled;
+    }
+    if status.is_some_and(|status| 500 <= status) {
+        return Outcome::Error;
+    }
+    if span.status == super::Status::Error {
+        return if verdict.failed() { verdict.outcome } else { Outcome::Error };
+    }
+    if status.is_some_and(|status| 400 <= status) || !verdict.failed() || verdict.row == 6 {
+        return if may_have_lost_caller(unit) { Outcome::Unknown } else { Outcome::Ok };
+    }
+    verdict.outcome
+}
+
+/// Node ends an HTTP server span when the caller leaves, with the untouched default status, while the handler
+/// goes on: a call that was still running shows it.
+fn may_have_lost_caller(unit: Unit<'_>) -> bool {
+    let span = unit.span();
+    span.ends_with_its_caller()
+        && unit.attempts().any(|attempt| attempt.is_sync() && attempt.span().end_ns() > span.end_ns())
+}
+
+impl Span {
+    /// An HTTP server span of Node with code 200 or none, which says nothing of how the handler ended.
+    pub(super) fn ends_with_its_caller(&self) -> bool {
+        self.kind == Kind::Server
+            && self.facts.role == Role::Http
+            && self.resource.language.as_deref() == Some("nodejs")
+            && self.facts.http.status.is_none_or(|status| status == 200)
+    }
+}
