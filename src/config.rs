@@ -66,6 +66,12 @@ pub fn load(file: Option<&Path>) -> Result<Config, ConfigError> {
     parse(&name, &text, std::env::vars())
 }
 
+/// `NO_COLOR` is set and not empty (<https://no-color.org>).
+#[expect(clippy::disallowed_methods, reason = "this is the one place that may")]
+pub fn no_colour() -> bool {
+    std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
+}
+
 /// `load` without the file system: `name` stands in messages.
 fn parse(
     name: &str,

@@ -1,3 +1,39 @@
-//! One file per command.
+//! One file per command. What several of them do alike stands here: writing to standard output, and which exit
+//! code says what.
 
+pub mod check;
 pub mod demo;
+pub mod rules;
+pub mod scan;
+
+use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::process::ExitCode;
+
+use crate::config::{self, ConfigError};
+use crate::decode::file::FileError;
+
+/// A command line that asks for something that is not there.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Usage(pub String);
+
+/// The exit code for an error: 2 for usage, settings and unreadable input, 3 for the surroundings (database,
+/// ports).
+pub fn exit_code(error: &anyhow::Error) -> ExitCode {
+    let ours = error.is::<Usage>() || error.is::<ConfigError>() || error.is::<FileError>();
+    ExitCode::from(if ours { 2 } else { 3 })
+}
+
+/// Writes to standard output. A reader that has seen enough (`| head`) is no error.
+pub(crate) fn print(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        written => written,
+    }
+}
+
+/// Colour is for terminals, and for those who want it (<https://no-color.org>).
+pub(crate) fn wants_colour(out: &impl IsTerminal) -> bool {
+    out.is_terminal() && !config::no_colour()
+}

@@ -31,7 +31,6 @@ enum Message {
 }
 
 /// What a length-delimited field holds.
-#[derive(Clone, Copy)]
 enum Field {
     /// Text or bytes.
     Leaf,

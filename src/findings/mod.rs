@@ -1,7 +1,13 @@
 //! What occurrences mean together: identity, severity, life, and how they are shown. Pure; times come in as data.
 
+mod absorb;
+mod judge;
 mod judged;
 pub mod life;
+pub mod report;
+mod rows;
+mod severity;
 pub mod shape;
 
+pub use judge::{Settings, judge, judge_all};
 pub use judged::{Call, Evidence, Fingerprint, Judged, Judgement, Summary, Unit};

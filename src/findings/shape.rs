@@ -169,6 +169,19 @@ pub fn millis(time: Duration) -> f64 {
     (time.as_secs_f64() * 1e6).round() / 1e3
 }
 
+/// Milliseconds for people: `0.4 ms`, `34 ms`, `1.2 s`.
+pub fn words_ms(ms: f64) -> String {
+    if ms.abs() < 10.0 {
+        format!("{ms:.1} ms")
+    } else if ms.abs() < 1000.0 {
+        format!("{ms:.0} ms")
+    } else if ms.abs() < 10_000.0 {
+        format!("{:.2} s", ms / 1e3)
+    } else {
+        format!("{:.1} s", ms / 1e3)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,7 +1,8 @@
 //! The rules, one folder per fallacy and one file per rule, and what a rule may say.
 //!
 //! A rule is a pure function from a [`Trace`] to [`Occurrence`]s. It reads no attribute, keeps no memory and
-//! cannot fail. Identity, severity and gates are added by `findings`.
+//! cannot fail. Identity, severity and gates are added by `findings`. To add a rule: write its file, name it in a
+//! `mod` line and in the registry below. Its settings, page, API entry and tests follow.
 
 mod millis;
 mod occurrence;
@@ -9,7 +10,109 @@ mod occurrence;
 pub use millis::Millis;
 pub use occurrence::{Confidence, Cost, Diverged, Duplicated, Evidence, Fallacy, Harm, Occurrence, Severity};
 
-/// Thresholds of every rule, one section each. (Replaced by the registry.)
-#[derive(Clone, Debug, Default, serde::Deserialize, serde::Serialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Thresholds {}
+use serde::{Deserialize, Serialize};
+
+use crate::model::Trace;
+
+/// One rule, as the registry knows it.
+#[derive(Clone, Copy)]
+pub struct Rule {
+    /// The file's name: one spelling in settings, API, metrics and pages.
+    pub id: &'static str,
+    /// The folder's name.
+    pub fallacy: Fallacy,
+    source: &'static str,
+    enabled: fn(&Thresholds) -> bool,
+    inspect: fn(&Trace, &Thresholds) -> Vec<Occurrence>,
+    section: fn(&Thresholds) -> serde_json::Value,
+}
+
+/// Makes the table of rules and the struct of their thresholds: one row per fallacy, in its folder's name.
+macro_rules! registry {
+    ($($fallacy:ident => $folder:ident: $($rule:ident),+;)*) => {
+        /// Every rule, in the order of the fallacies.
+        pub static RULES: &[Rule] = &[$($(Rule {
+            id: stringify!($rule),
+            fallacy: Fallacy::$fallacy,
+            source: include_str!(concat!(stringify!($folder), "/", stringify!($rule), ".rs")),
+            enabled: |all| all.$rule.enabled,
+            inspect: |trace, all| $folder::$rule::inspect(trace, &all.$rule),
+            section: |all| serde_json::to_value(&all.$rule).unwrap_or_default(),
+        },)+)*];
+
+        /// Thresholds of every rule, one section each.
+        #[derive(Clone, Debug, Default, Deserialize, Serialize)]
+        #[serde(default, deny_unknown_fields)]
+        pub struct Thresholds {
+            $($(
+                #[doc = concat!("Of `", stringify!($rule), "`.")]
+                pub $rule: $folder::$rule::Thresholds,
+            )+)*
+        }
+
+        impl Thresholds {
+            /// Switches on the rules of these ids, and all others off.
+            pub fn only(&mut self, ids: &[&str]) {
+                debug_assert!(ids.iter().all(|id| find(id).is_some()), "ids of rules: {ids:?}");
+                $($(self.$rule.enabled = ids.contains(&stringify!($rule));)+)*
+            }
+        }
+    };
+}
+
+registry! {}
+
+/// The rule of this id.
+pub fn find(id: &str) -> Option<&'static Rule> {
+    RULES.iter().find(|rule| rule.id == id)
+}
+
+impl Rule {
+    /// What it finds in one trace. A rule that is switched off finds nothing.
+    pub fn inspect(&self, trace: &Trace, thresholds: &Thresholds) -> Vec<Occurrence> {
+        if self.is_enabled(thresholds) { (self.inspect)(trace, thresholds) } else { Vec::new() }
+    }
+
+    /// Whether it is switched on.
+    pub fn is_enabled(&self, thresholds: &Thresholds) -> bool {
+        (self.enabled)(thresholds)
+    }
+
+    /// Its section of the settings, by key.
+    pub fn thresholds(&self, all: &Thresholds) -> serde_json::Value {
+        (self.section)(all)
+    }
+
+    /// Its source: thresholds and their documentation stand in it.
+    pub fn source(&self) -> &'static str {
+        self.source
+    }
+
+    /// Its page, in Markdown: the text that opens its file.
+    pub fn page(&self) -> String {
+        let mut page = String::new();
+        for line in self.source.lines().map_while(|line| line.strip_prefix("//!")) {
+            page.push_str(line.strip_prefix(' ').unwrap_or(line));
+            page.push('\n');
+        }
+        page
+    }
+
+    /// What it is about, in one line: the first of its page.
+    pub fn title(&self) -> String {
+        let page = self.page();
+        page.lines().next().unwrap_or_default().trim_end_matches('.').to_owned()
+    }
+
+    /// One section of its page, without its heading; empty where there is none.
+    pub fn section(&self, heading: &str) -> String {
+        let page = self.page();
+        let mut lines = page.lines().skip_while(|line| line.strip_prefix("## ") != Some(heading)).skip(1);
+        let mut text = String::new();
+        for line in lines.by_ref().take_while(|line| !line.starts_with("## ")) {
+            text.push_str(line);
+            text.push('\n');
+        }
+        text.trim().to_owned()
+    }
+}

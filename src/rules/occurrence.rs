@@ -1,6 +1,7 @@
 //! What a rule says of one trace.
 
 use std::fmt;
+use std::str::FromStr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -138,6 +139,32 @@ impl Severity {
             Self::High => Self::Medium,
             Self::Medium | Self::Low => Self::Low,
         }
+    }
+}
+
+impl fmt::Display for Severity {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(self.id())
+    }
+}
+
+impl FromStr for Severity {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        [Self::Low, Self::Medium, Self::High, Self::Critical]
+            .into_iter()
+            .find(|severity| severity.id() == text)
+            .ok_or_else(|| format!("{text:?} is none of low, medium, high, critical"))
+    }
+}
+
+impl FromStr for Confidence {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        [Self::Low, Self::Medium, Self::High, Self::Confirmed]
+            .into_iter()
+            .find(|confidence| confidence.id() == text)
+            .ok_or_else(|| format!("{text:?} is none of low, medium, high, confirmed"))
     }
 }
 

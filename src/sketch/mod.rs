@@ -27,10 +27,14 @@
 //! It draws what it is given and knows nothing of findings.
 
 mod attributes;
+mod check;
 mod parse;
+mod render;
 mod visible;
 
+pub use check::{Mismatch, check};
 pub use parse::{BadDrawing, Drawing, parse};
+pub use render::{Mark, render};
 pub use visible::visible;
 
 /// Nanoseconds a column stands for where a drawing does not say.

@@ -1,0 +1,30 @@
+//! `debunk check`: says whether the settings can be used, and what they come to.
+//!
+//! Settings are read before any command runs, so a command that gets here has good ones; a bad one ends with its
+//! place and exit code 2 like everywhere else.
+
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Args as ClapArgs;
+
+use crate::config::Config;
+
+/// Check the settings.
+#[derive(ClapArgs, Debug)]
+pub struct Args {
+    /// Print all settings as they are after file and environment, secrets as `***`.
+    #[arg(long)]
+    pub print: bool,
+}
+
+/// Prints `ok`, or the settings.
+pub fn run(args: &Args, config: &Config) -> anyhow::Result<ExitCode> {
+    let text = if args.print {
+        toml::to_string(config).context("cannot write the settings")?
+    } else {
+        "ok\n".to_owned()
+    };
+    super::print(&text)?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,209 @@
+//! Judges one trace whole: every rule over it, then identity, severity, and what speaks for what.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use super::absorb::{Claim, absorbed};
+use super::severity::{Circumstances, severity};
+use super::{Evidence, Fingerprint, Judged, Judgement, rows, shape};
+use crate::model::{Assembly, Span, Trace, TraceId};
+use crate::rules::{Confidence, Occurrence, RULES, Rule, Severity, Thresholds};
+use crate::sketch::{self, Mark};
+
+/// Longest remark beside a drawn span, in letters.
+const MOST_LETTERS: usize = 80;
+
+/// How a trace is judged.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings<'a> {
+    /// Of every rule.
+    pub thresholds: &'a Thresholds,
+    /// Spans above so many are left out, and the summary says so.
+    pub max_spans: usize,
+    /// The trace was quiet for the settle period: rules that reason from absence may speak.
+    pub settled: bool,
+}
+
+/// Judges one trace. Pure: the same spans, in any order and repetition, give the same judgement. A rule that
+/// panics is named in the judgement and spares the others.
+pub fn judge(trace_id: TraceId, spans: Vec<Span>, settings: Settings<'_>) -> Judgement {
+    let trace = Trace::assemble(spans, Assembly { max_spans: settings.max_spans, settled: settings.settled });
+    let (found, panicked) = inspect(&trace, settings.thresholds);
+    Judgement {
+        trace_id,
+        summary: rows::summary(&trace),
+        units: rows::units(&trace),
+        calls: rows::calls(&trace),
+        occurrences: identified(&trace, &found),
+        unsettled: !settings.settled && could_change(&trace),
+        panicked,
+    }
+}
+
+/// An occurrence under its rule and the rule's position.
+struct Found {
+    number: usize,
+    rule: &'static Rule,
+    occurrence: Occurrence,
+    severity: Severity,
+}
+
+fn inspect(trace: &Trace, thresholds: &Thresholds) -> (Vec<Found>, Vec<&'static str>) {
+    let mut found = Vec::new();
+    let mut panicked = Vec::new();
+    for (number, rule) in RULES.iter().enumerate() {
+        let Ok(occurrences) = catch_unwind(AssertUnwindSafe(|| rule.inspect(trace, thresholds))) else {
+            panicked.push(rule.id);
+            continue;
+        };
+        for occurrence in occurrences.into_iter().filter(|occurrence| is_traffic(trace, occurrence)) {
+            let severity = severity(rule.id, &occurrence, circumstances(trace, &occurrence));
+            found.push(Found { number, rule, occurrence, severity });
+        }
+    }
+    (found, panicked)
+}
+
+/// Health checks and telemetry are not judged, whatever a rule says.
+fn is_traffic(trace: &Trace, occurrence: &Occurrence) -> bool {
+    !trace.unit_of(occurrence.at).is_self_defence() && !trace.span(occurrence.at).facts.self_defence
+}
+
+fn circumstances(trace: &Trace, occurrence: &Occurrence) -> Circumstances {
+    Circumstances {
+        batch: trace.unit_of(occurrence.at).is_batch(),
+        synthetic_test: trace.root().is_some_and(|root| trace.span(root).facts.synthetic_test),
+    }
+}
+
+/// Something failed whose effect is unknown, or a unit failed: what is still on its way may tell more.
+fn could_change(trace: &Trace) -> bool {
+    use crate::model::{Effect, Outcome};
+    trace.calls().any(|call| call.failed() && call.effect() == Effect::Unknown)
+        || trace.units().any(|unit| !matches!(unit.outcome(), Outcome::Ok | Outcome::Unknown))
+}
+
+fn identified(trace: &Trace, found: &[Found]) -> Vec<Judged> {
+    let claims: Vec<Claim<'_>> = found
+        .iter()
+        .map(|one| Claim {
+            number: one.number,
+            rule: one.rule.id,
+            occurrence: &one.occurrence,
+            severity: one.severity,
+        })
+        .collect();
+    let by = absorbed(trace, &claims);
+    let fingerprints: Vec<Fingerprint> = found.iter().map(|one| fingerprint(trace, one)).collect();
+    let mut known = BTreeSet::new();
+    let mut judged = Vec::with_capacity(found.len());
+    for (own, one) in found.iter().enumerate() {
+        // One span shows one finding once, whatever the evidence a rule could list for it.
+        if known.insert((fingerprints[own], one.occurrence.at)) {
+            let absorbed_by = by[own].map(|other| fingerprints[other]);
+            judged.push(one.judged(trace, fingerprints[own], absorbed_by));
+        }
+    }
+    judged
+}
+
+impl Found {
+    fn judged(&self, trace: &Trace, fingerprint: Fingerprint, absorbed_by: Option<Fingerprint>) -> Judged {
+        let occurrence = &self.occurrence;
+        let unit = trace.unit_of(occurrence.at);
+        let resource = unit.resource();
+        Judged {
+            fingerprint,
+            rule: self.rule.id,
+            fallacy: self.rule.fallacy,
+            variant: occurrence.variant,
+            environment: resource.environment.clone(),
+            service: resource.service.clone(),
+            operation: unit.operation().to_owned(),
+            callee: callee(trace, occurrence).map(ToOwned::to_owned),
+            headline: occurrence.headline.clone(),
+            why: occurrence.why.clone(),
+            severity: self.severity,
+            confidence: occurrence.confidence,
+            cost: occurrence.cost,
+            span_id: trace.span(occurrence.at).id,
+            version: resource.version.clone(),
+            evidence: evidence(trace, occurrence),
+            not_visible: occurrence.not_visible.clone(),
+            // What nobody will be shown need not be drawn.
+            drawing: match occurrence.confidence {
+                Confidence::Low => String::new(),
+                _ => sketch::render(trace, Some(unit.owner()), &marks(trace, occurrence)),
+            },
+            absorbed_by,
+        }
+    }
+}
+
+/// Whom the call asked; `None` where the occurrence is at a unit.
+fn callee<'t>(trace: &'t Trace, occurrence: &Occurrence) -> Option<&'t str> {
+    let attempt = trace.attempt_of(occurrence.at).filter(|attempt| attempt.at() == occurrence.at)?;
+    attempt.callee()
+}
+
+fn evidence(trace: &Trace, occurrence: &Occurrence) -> Vec<Evidence> {
+    let begin_ns = trace.spans().first().map_or(0, |span| span.start_ns);
+    let row = |evidence: &crate::rules::Evidence| {
+        let span = trace.span(evidence.span);
+        Evidence {
+            span_id: span.id.to_string(),
+            role: evidence.role.clone(),
+            service: span.resource.service.clone(),
+            operation: span.facts.operation.clone(),
+            offset_ms: rows::ms(span.start_ns.saturating_sub(begin_ns)),
+            duration_ms: rows::ms(span.duration_ns),
+            note: evidence.note.clone(),
+        }
+    };
+    occurrence.evidence.iter().map(row).collect()
+}
+
+fn marks(trace: &Trace, occurrence: &Occurrence) -> Vec<Mark> {
+    let mark = |evidence: &crate::rules::Evidence| {
+        let time = shape::words_ms(rows::ms(trace.span(evidence.span).duration_ns));
+        let note: String = evidence.note.chars().take(MOST_LETTERS).collect();
+        let parted = if note.is_empty() { "" } else { ", " };
+        Mark { span: evidence.span, text: format!("{} {time}{parted}{note}", evidence.role) }
+    };
+    occurrence.evidence.iter().map(mark).collect()
+}
+
+/// Hash of what identifies a finding. Never an id, a time, an instance or a version: one place in the code is one
+/// finding, however many traces show it.
+fn fingerprint(trace: &Trace, found: &Found) -> Fingerprint {
+    let occurrence = &found.occurrence;
+    let unit = trace.unit_of(occurrence.at);
+    let callee = callee(trace, occurrence);
+    let template = callee.map_or("", |_| trace.span(occurrence.at).facts.template.as_str());
+    let parts = [
+        "v1",
+        found.rule.id,
+        occurrence.family,
+        &unit.resource().environment,
+        unit.service(),
+        unit.operation(),
+        callee.unwrap_or_default(),
+        template,
+        &occurrence.group,
+    ];
+    // A bar within a part must not look like the end of it.
+    let text = parts.map(|part| part.replace('\\', "\\\\").replace('|', "\\|")).join("|");
+    let hash = blake3::hash(text.as_bytes());
+    let mut first = [0; 8];
+    first.copy_from_slice(&hash.as_bytes()[..8]);
+    Fingerprint(u64::from_be_bytes(first))
+}
+
+/// Judges spans of many traces, one after another, in the order of their ids.
+pub fn judge_all(spans: Vec<Span>, settings: Settings<'_>) -> Vec<Judgement> {
+    let mut traces: BTreeMap<TraceId, Vec<Span>> = BTreeMap::new();
+    for span in spans {
+        traces.entry(span.trace).or_default().push(span);
+    }
+    traces.into_iter().map(|(id, spans)| judge(id, spans, settings)).collect()
+}
