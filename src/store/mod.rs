@@ -5,8 +5,11 @@
 //! adding to it: what depends on a trace is replaced with it.
 
 mod error;
+pub mod findings;
+pub mod occurrences;
 mod outbox;
 pub mod private;
+pub mod query;
 
 use std::path::Path;
 use std::str::FromStr;
