@@ -1,6 +1,7 @@
 -- Why: what dashboards and people read. A role needs usage on this schema and select on its views, nothing else.
 -- Locks: none that matter; everything is new.
-create schema debunk_views;
+-- The reading role may have been made first, and the schema with it.
+create schema if not exists debunk_views;
 
 create view debunk_views.finding as
 select

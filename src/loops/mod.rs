@@ -3,6 +3,8 @@
 //! A loop is a `step` that does one unit of work and leaves nothing half done; [`Supervisor`] repeats it with
 //! back-off until shutdown. Tests call `step`.
 
+mod deliver;
 mod supervisor;
 
+pub use deliver::{Deliver, Schedule};
 pub use supervisor::{Progress, Shutdown, Supervisor};

@@ -24,7 +24,7 @@ use sqlx::{Connection as _, PgConnection};
 use crate::config;
 
 pub use error::StoreError;
-pub use outbox::{Change, Example, NewDelivery};
+pub use outbox::{Change, DueDelivery, Example, NewDelivery, Tried};
 
 /// Version and text of every migration.
 static MIGRATIONS: Migrator = sqlx::migrate!();

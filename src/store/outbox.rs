@@ -1,7 +1,11 @@
 //! What receivers are to be told, kept until they have it.
 
-use time::OffsetDateTime;
+use std::time::Duration;
 
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::{Store, StoreError};
 use crate::findings::life::{Event, Status};
 use crate::findings::shape::Finding;
 use crate::model::TraceId;
@@ -38,4 +42,153 @@ pub struct NewDelivery {
     pub receiver: String,
     /// The body of the request.
     pub payload: String,
+}
+
+/// A delivery that is due and ours to try, until its lease ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DueDelivery {
+    /// The same at every try.
+    pub id: Uuid,
+    /// The body of the request.
+    pub payload: String,
+    /// Tries, this one included.
+    pub attempts: u32,
+    claim: i64,
+}
+
+/// How a try ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Tried {
+    /// The receiver has it.
+    Delivered {
+        /// Status of the answer.
+        status: u16,
+    },
+    /// It will be tried again.
+    Retry {
+        /// Status of the answer, where one came.
+        status: Option<u16>,
+        /// In words.
+        why: String,
+        /// Pause until then.
+        wait: Duration,
+    },
+    /// It will not be tried again.
+    Dead {
+        /// Status of the answer, where one came.
+        status: Option<u16>,
+        /// In words.
+        why: String,
+    },
+}
+
+impl Store {
+    /// Takes deliveries of one receiver that are due, oldest first. One that tells a later change of a finding waits
+    /// until the earlier ones are through or dead. Whoever takes them has `lease` to say how it ended; after that
+    /// another may try, so a receiver may get one twice, under one id.
+    pub async fn claim_deliveries(
+        &self,
+        receiver: &str,
+        lease: Duration,
+        most: u32,
+    ) -> Result<Vec<DueDelivery>, StoreError> {
+        let claim: i64 = rand::random();
+        let rows = sqlx::query!(
+            r#"
+            with due as (
+                select d.id
+                from deliveries d
+                where d.receiver = $1
+                  and d.state = 'pending'
+                  and d.next_attempt_at <= now()
+                  and d.leased_until <= now()
+                  and not exists (
+                      select from deliveries earlier
+                      where earlier.receiver = d.receiver
+                        and earlier.fingerprint = d.fingerprint
+                        and earlier.transition < d.transition
+                        and earlier.state = 'pending'
+                  )
+                order by d.next_attempt_at, d.id
+                limit $2
+                for update of d skip locked
+            )
+            update deliveries d
+            set claim = $3, leased_until = now() + make_interval(secs => $4), attempts = d.attempts + 1
+            from due
+            where d.id = due.id
+            returning d.id, d.payload, d.attempts
+            "#,
+            receiver,
+            i64::from(most),
+            claim,
+            lease.as_secs_f64(),
+        )
+        .fetch_all(self.pool())
+        .await?;
+        let due = rows.into_iter().map(|row| DueDelivery {
+            id: row.id,
+            payload: row.payload,
+            attempts: row.attempts.unsigned_abs(),
+            claim,
+        });
+        Ok(due.collect())
+    }
+
+    /// Writes down how a try ended; `false` if its lease had ended and another took it over, who will say.
+    pub async fn end_delivery(&self, due: &DueDelivery, tried: &Tried) -> Result<bool, StoreError> {
+        let (state, status, why, wait) = match tried {
+            Tried::Delivered { status } => ("delivered", Some(*status), None, Duration::ZERO),
+            Tried::Retry { status, why, wait } => ("pending", *status, Some(why), *wait),
+            Tried::Dead { status, why } => ("dead", *status, Some(why), Duration::ZERO),
+        };
+        let ended = sqlx::query!(
+            r#"
+            update deliveries
+            set state = $3,
+                last_status = $4,
+                last_error = $5,
+                next_attempt_at = now() + make_interval(secs => $6),
+                delivered_at = case when $3 = 'delivered' then now() end,
+                claim = null,
+                leased_until = '-infinity'
+            where id = $1 and claim = $2
+            "#,
+            due.id,
+            due.claim,
+            state,
+            status.map(i32::from),
+            why,
+            wait.as_secs_f64(),
+        )
+        .execute(self.pool())
+        .await?;
+        Ok(ended.rows_affected() == 1)
+    }
+
+    /// Deliveries of one receiver that wait.
+    pub async fn count_pending_deliveries(&self, receiver: &str) -> Result<i64, StoreError> {
+        let count = sqlx::query_scalar!(
+            r#"select count(*) as "count!" from deliveries where receiver = $1 and state = 'pending'"#,
+            receiver,
+        )
+        .fetch_one(self.pool())
+        .await?;
+        Ok(count)
+    }
+
+    /// Gives up deliveries to receivers that the settings no longer name; nobody would ever try them.
+    pub async fn give_up_deliveries(&self, known: &[String]) -> Result<u64, StoreError> {
+        let ended = sqlx::query!(
+            r#"
+            update deliveries
+            set state = 'dead', last_error = 'the settings no longer name this receiver', claim = null
+            where state = 'pending' and receiver <> all($1)
+            "#,
+            known,
+        )
+        .execute(self.pool())
+        .await?;
+        Ok(ended.rows_affected())
+    }
 }

@@ -4,5 +4,6 @@
 
 mod support;
 
+mod alert;
 mod demo;
 mod store;
