@@ -4,21 +4,26 @@
 -- Every day that exists: attached, detaching (a detach was interrupted) or detached (waits to be dropped).
 create function debunk_days() returns table (parent text, child text, day date, state text)
 language sql stable as $$
+    -- Materialized, so that no other table's name is ever read as a date.
+    with days as materialized (
+        select p.name, c.relname::text as child, i.inhrelid, i.inhdetachpending
+        from unnest(array['spans', 'traces', 'units', 'calls', 'occurrences']) as p (name)
+        join pg_class c
+            on c.relnamespace = current_schema()::regnamespace
+            and c.relkind = 'r'
+            and c.relname ~ ('^' || p.name || '_[0-9]{8}$')
+        left join pg_inherits i on i.inhrelid = c.oid
+    )
     select
-        p.name,
-        c.relname::text,
-        to_date(right(c.relname, 8), 'YYYYMMDD'),
+        d.name,
+        d.child,
+        to_date(right(d.child, 8), 'YYYYMMDD'),
         case
-            when i.inhrelid is null then 'detached'
-            when i.inhdetachpending then 'detaching'
+            when d.inhrelid is null then 'detached'
+            when d.inhdetachpending then 'detaching'
             else 'attached'
         end
-    from unnest(array['spans', 'traces', 'units', 'calls', 'occurrences']) as p (name)
-    join pg_class c
-        on c.relnamespace = current_schema()::regnamespace
-        and c.relkind = 'r'
-        and c.relname ~ ('^' || p.name || '_[0-9]{8}$')
-    left join pg_inherits i on i.inhrelid = c.oid
+    from days d
 $$;
 
 -- Makes the partitions of one day, once, however many ask at the same time.
@@ -42,7 +47,9 @@ begin
         if child_state = 'detaching' then
             execute format('alter table %I detach partition %I finalize', table_name, child_name);
         end if;
-        execute format('drop table if exists %I', child_name);
+        if child_state is not null then
+            execute format('drop table %I', child_name);
+        end if;
         execute format('create table %I (like %I including defaults including constraints)', child_name, table_name);
         execute format('alter table %I attach partition %I for values from (%L) to (%L)',
             table_name, child_name, wanted, wanted + 1);

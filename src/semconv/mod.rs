@@ -34,6 +34,11 @@ pub fn spans(received: &[Received], aliases: &BTreeMap<String, String>) -> Vec<S
     received.iter().map(|one| reader.read(one)).collect()
 }
 
+/// The service that a resource names.
+pub fn service(sent: &v1::Resource) -> String {
+    resource::read(sent, &BTreeMap::new()).service
+}
+
 impl Reader {
     /// `aliases` are other names of environments, added to the built-in ones.
     pub fn new(aliases: &BTreeMap<String, String>) -> Self {

@@ -6,10 +6,15 @@
 
 mod error;
 pub mod findings;
+mod load;
 pub mod occurrences;
 mod outbox;
+pub mod pending;
 pub mod private;
 pub mod query;
+pub mod retention;
+mod spans;
+mod writer;
 
 use std::path::Path;
 use std::str::FromStr;
@@ -24,7 +29,11 @@ use sqlx::{Connection as _, PgConnection};
 use crate::config;
 
 pub use error::StoreError;
+pub use load::{Loaded, Wanted, load};
 pub use outbox::{Change, DueDelivery, Example, NewDelivery, Tried};
+pub use pending::Claimed;
+pub use spans::{Batch, Days, encode};
+pub use writer::{WriteError, Writer, Written};
 
 /// Version and text of every migration.
 static MIGRATIONS: Migrator = sqlx::migrate!();
@@ -103,6 +112,18 @@ impl Store {
     pub(crate) fn pool(&self) -> &PgPool {
         &self.pool
     }
+
+    pub(crate) fn limits(&self) -> Limits {
+        self.limits
+    }
+}
+
+/// PostgreSQL's text has no NUL, and one would fail a whole transaction.
+fn text(mut sent: String) -> String {
+    if sent.contains('\0') {
+        sent = sent.replace('\0', "\u{fffd}");
+    }
+    sent
 }
 
 /// The address that the settings name; `None` asks for a private server.

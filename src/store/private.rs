@@ -258,7 +258,7 @@ impl Place {
     }
 
     fn log(&self) -> PathBuf {
-        self.folder.join("server.log")
+        self.folder.join("postgres.log")
     }
 
     /// A server binary, run as the data's owner.

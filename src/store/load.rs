@@ -1,0 +1,189 @@
+//! Reading spans back: the rows of a few traces become spans as they were received.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use opentelemetry_proto::tonic::common::v1::InstrumentationScope;
+use opentelemetry_proto::tonic::resource::v1 as resource;
+use opentelemetry_proto::tonic::trace::v1::Span;
+use prost::Message;
+use time::Date;
+use uuid::Uuid;
+
+use super::{Store, StoreError};
+use crate::model::{Received, SpanId, TraceId};
+
+/// A trace and the days its spans may lie in: without them every partition is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// Which trace.
+    pub trace_id: TraceId,
+    /// Earliest day.
+    pub first_day: Date,
+    /// Latest day.
+    pub last_day: Date,
+}
+
+/// The spans of one trace.
+#[derive(Debug)]
+pub struct Loaded {
+    /// Which trace.
+    pub trace_id: TraceId,
+    /// Its spans, earliest first.
+    pub spans: Vec<Received>,
+    /// There are more than were asked for.
+    pub truncated: bool,
+}
+
+/// Spans of traces, of each the earliest `most`. Up to `most` times the number of traces come back, so
+/// ask for a few traces at a time. A trace whose days were dropped comes back empty.
+pub async fn load(store: &Store, wanted: &[Wanted], most: u32) -> Result<Vec<Loaded>, StoreError> {
+    let ids: Vec<Uuid> = wanted.iter().map(|one| Uuid::from_u128(one.trace_id.0)).collect();
+    let first: Vec<Date> = wanted.iter().map(|one| one.first_day).collect();
+    let last: Vec<Date> = wanted.iter().map(|one| one.last_day).collect();
+    // One more than asked for tells whether there are more.
+    let rows = sqlx::query_as!(
+        Row,
+        r#"
+        select
+            s.trace_id as "trace_id!", s.span_id as "span_id!", s.parent_id, s.start_ns as "start_ns!",
+            s.duration_ns as "duration_ns!", s.resource_id as "resource_id!", s.scope_id as "scope_id!",
+            s.kind as "kind!", s.status as "status!", s.dictionary as "dictionary!", s.name as "name!",
+            s.rest as "rest!", s.content as "content!"
+        from unnest($1::uuid[], $2::date[], $3::date[]) as w (trace_id, first_day, last_day)
+        cross join lateral (
+            select *
+            from spans
+            where spans.trace_id = w.trace_id and spans.day between w.first_day and w.last_day
+            order by spans.start_ns, spans.span_id, spans.content, spans.day
+            limit $4
+        ) s
+        "#,
+        &ids,
+        &first,
+        &last,
+        i64::from(most) + 1
+    )
+    .fetch_all(store.pool())
+    .await?;
+    let emitters = Emitters::load(store, &rows).await?;
+    let mut of_trace: HashMap<TraceId, Loaded> = HashMap::with_capacity(wanted.len());
+    let mut last_key = None;
+    for row in rows {
+        // The same row under two days: a redelivery that crossed the edge of the window.
+        let key = (row.trace_id, row.span_id, row.content);
+        if last_key.replace(key) == Some(key) {
+            continue;
+        }
+        let trace_id = TraceId(row.trace_id.as_u128());
+        let loaded = of_trace.entry(trace_id).or_insert_with(|| Loaded {
+            trace_id,
+            spans: Vec::new(),
+            truncated: false,
+        });
+        if loaded.spans.len() < most as usize {
+            loaded.spans.push(row.received(&emitters)?);
+        } else {
+            loaded.truncated = true;
+        }
+    }
+    let empty = |trace_id| Loaded { trace_id, spans: Vec::new(), truncated: false };
+    Ok(wanted
+        .iter()
+        .map(|one| of_trace.remove(&one.trace_id).unwrap_or_else(|| empty(one.trace_id)))
+        .collect())
+}
+
+/// A span as it is stored.
+pub(super) struct Row {
+    pub(super) trace_id: Uuid,
+    pub(super) span_id: i64,
+    pub(super) parent_id: Option<i64>,
+    pub(super) start_ns: i64,
+    pub(super) duration_ns: i64,
+    pub(super) resource_id: i64,
+    pub(super) scope_id: i32,
+    pub(super) kind: i16,
+    pub(super) status: i16,
+    pub(super) dictionary: i16,
+    pub(super) name: String,
+    pub(super) rest: Vec<u8>,
+    pub(super) content: i32,
+}
+
+impl Row {
+    pub(super) fn received(self, emitters: &Emitters) -> Result<Received, StoreError> {
+        if self.dictionary != 0 {
+            return Err(StoreError::Invariant(format!(
+                "span {} is compressed with dictionary {}, which this version does not know",
+                SpanId(self.span_id as u64),
+                self.dictionary
+            )));
+        }
+        let mut span = Span::decode(self.rest.as_slice())
+            .map_err(|error| StoreError::Invariant(format!("a stored span cannot be decoded: {error}")))?;
+        span.trace_id = self.trace_id.as_bytes().to_vec();
+        span.span_id = self.span_id.to_be_bytes().to_vec();
+        if let Some(parent) = self.parent_id {
+            span.parent_span_id = parent.to_be_bytes().to_vec();
+        }
+        span.start_time_unix_nano = self.start_ns as u64;
+        span.end_time_unix_nano = (self.start_ns as u64).wrapping_add(self.duration_ns as u64);
+        if self.kind != 0 {
+            span.kind = i32::from(self.kind);
+        }
+        if self.status != 0 {
+            span.status.get_or_insert_default().code = i32::from(self.status);
+        }
+        if span.name.is_empty() {
+            span.name = self.name;
+        }
+        Ok(Received {
+            resource: emitters.resource(self.resource_id),
+            scope: emitters.scope(self.scope_id),
+            span,
+        })
+    }
+}
+
+/// Resources and scopes of some rows, each decoded once and shared.
+#[derive(Default)]
+pub(super) struct Emitters {
+    resources: HashMap<i64, Arc<resource::Resource>>,
+    scopes: HashMap<i32, Arc<InstrumentationScope>>,
+    unknown_resource: Arc<resource::Resource>,
+    unknown_scope: Arc<InstrumentationScope>,
+}
+
+impl Emitters {
+    async fn load(store: &Store, rows: &[Row]) -> Result<Self, StoreError> {
+        let undecodable =
+            |error| StoreError::Invariant(format!("a stored resource cannot be decoded: {error}"));
+        let mut emitters = Self::default();
+        let mut resources: Vec<i64> = rows.iter().map(|row| row.resource_id).collect();
+        resources.sort_unstable();
+        resources.dedup();
+        let found = sqlx::query!("select id, body from resources where id = any($1)", &resources);
+        for row in found.fetch_all(store.pool()).await? {
+            let body = resource::Resource::decode(row.body.as_slice()).map_err(undecodable)?;
+            emitters.resources.insert(row.id, Arc::new(body));
+        }
+        let mut scopes: Vec<i32> = rows.iter().map(|row| row.scope_id).collect();
+        scopes.sort_unstable();
+        scopes.dedup();
+        let found = sqlx::query!("select id, body from scopes where id = any($1)", &scopes);
+        for row in found.fetch_all(store.pool()).await? {
+            let body = InstrumentationScope::decode(row.body.as_slice()).map_err(undecodable)?;
+            emitters.scopes.insert(row.id, Arc::new(body));
+        }
+        Ok(emitters)
+    }
+
+    fn resource(&self, id: i64) -> Arc<resource::Resource> {
+        Arc::clone(self.resources.get(&id).unwrap_or(&self.unknown_resource))
+    }
+
+    fn scope(&self, id: i32) -> Arc<InstrumentationScope> {
+        Arc::clone(self.scopes.get(&id).unwrap_or(&self.unknown_scope))
+    }
+}
