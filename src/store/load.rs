@@ -15,7 +15,7 @@ use crate::model::{Received, SpanId, TraceId};
 
 /// A trace and the days its spans may lie in: without them every partition is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Wanted {
+pub struct TraceDays {
     /// Which trace.
     pub trace_id: TraceId,
     /// Earliest day.
@@ -35,63 +35,65 @@ pub struct Loaded {
     pub truncated: bool,
 }
 
-/// Spans of traces, of each the earliest `most`. Up to `most` times the number of traces come back, so
-/// ask for a few traces at a time. A trace whose days were dropped comes back empty.
-pub async fn load(store: &Store, wanted: &[Wanted], most: u32) -> Result<Vec<Loaded>, StoreError> {
-    let ids: Vec<Uuid> = wanted.iter().map(|one| Uuid::from_u128(one.trace_id.0)).collect();
-    let first: Vec<Date> = wanted.iter().map(|one| one.first_day).collect();
-    let last: Vec<Date> = wanted.iter().map(|one| one.last_day).collect();
-    // One more than asked for tells whether there are more.
-    let rows = sqlx::query_as!(
-        Row,
-        r#"
-        select
-            s.trace_id as "trace_id!", s.span_id as "span_id!", s.parent_id, s.start_ns as "start_ns!",
-            s.duration_ns as "duration_ns!", s.resource_id as "resource_id!", s.scope_id as "scope_id!",
-            s.kind as "kind!", s.status as "status!", s.dictionary as "dictionary!", s.name as "name!",
-            s.rest as "rest!", s.content as "content!"
-        from unnest($1::uuid[], $2::date[], $3::date[]) as w (trace_id, first_day, last_day)
-        cross join lateral (
-            select *
-            from spans
-            where spans.trace_id = w.trace_id and spans.day between w.first_day and w.last_day
-            order by spans.start_ns, spans.span_id, spans.content, spans.day
-            limit $4
-        ) s
-        "#,
-        &ids,
-        &first,
-        &last,
-        i64::from(most) + 1
-    )
-    .fetch_all(store.pool())
-    .await?;
-    let emitters = Emitters::load(store, &rows).await?;
-    let mut of_trace: HashMap<TraceId, Loaded> = HashMap::with_capacity(wanted.len());
-    let mut last_key = None;
-    for row in rows {
-        // The same row under two days: a redelivery that crossed the edge of the window.
-        let key = (row.trace_id, row.span_id, row.content);
-        if last_key.replace(key) == Some(key) {
-            continue;
+impl Store {
+    /// Spans of traces, of each the earliest `most`. Up to `most` times the number of traces come back, so
+    /// ask for a few traces at a time. A trace whose days were dropped comes back empty.
+    pub async fn load(&self, wanted: &[TraceDays], most: u32) -> Result<Vec<Loaded>, StoreError> {
+        let ids: Vec<Uuid> = wanted.iter().map(|one| Uuid::from_u128(one.trace_id.0)).collect();
+        let first: Vec<Date> = wanted.iter().map(|one| one.first_day).collect();
+        let last: Vec<Date> = wanted.iter().map(|one| one.last_day).collect();
+        // One more than asked for tells whether there are more.
+        let rows = sqlx::query_as!(
+            Row,
+            r#"
+            select
+                s.trace_id as "trace_id!", s.span_id as "span_id!", s.parent_id, s.start_ns as "start_ns!",
+                s.duration_ns as "duration_ns!", s.resource_id as "resource_id!", s.scope_id as "scope_id!",
+                s.kind as "kind!", s.status as "status!", s.dictionary as "dictionary!", s.name as "name!",
+                s.rest as "rest!", s.content as "content!"
+            from unnest($1::uuid[], $2::date[], $3::date[]) as w (trace_id, first_day, last_day)
+            cross join lateral (
+                select *
+                from spans
+                where spans.trace_id = w.trace_id and spans.day between w.first_day and w.last_day
+                order by spans.start_ns, spans.span_id, spans.content, spans.day
+                limit $4
+            ) s
+            "#,
+            &ids,
+            &first,
+            &last,
+            i64::from(most) + 1
+        )
+        .fetch_all(self.pool())
+        .await?;
+        let emitters = Emitters::load(self, &rows).await?;
+        let mut of_trace: HashMap<TraceId, Loaded> = HashMap::with_capacity(wanted.len());
+        let mut last_key = None;
+        for row in rows {
+            // The same row under two days: a redelivery that crossed the edge of the window.
+            let key = (row.trace_id, row.span_id, row.content);
+            if last_key.replace(key) == Some(key) {
+                continue;
+            }
+            let trace_id = TraceId(row.trace_id.as_u128());
+            let loaded = of_trace.entry(trace_id).or_insert_with(|| Loaded {
+                trace_id,
+                spans: Vec::new(),
+                truncated: false,
+            });
+            if loaded.spans.len() < most as usize {
+                loaded.spans.push(row.received(&emitters)?);
+            } else {
+                loaded.truncated = true;
+            }
         }
-        let trace_id = TraceId(row.trace_id.as_u128());
-        let loaded = of_trace.entry(trace_id).or_insert_with(|| Loaded {
-            trace_id,
-            spans: Vec::new(),
-            truncated: false,
-        });
-        if loaded.spans.len() < most as usize {
-            loaded.spans.push(row.received(&emitters)?);
-        } else {
-            loaded.truncated = true;
-        }
+        let empty = |trace_id| Loaded { trace_id, spans: Vec::new(), truncated: false };
+        Ok(wanted
+            .iter()
+            .map(|one| of_trace.remove(&one.trace_id).unwrap_or_else(|| empty(one.trace_id)))
+            .collect())
     }
-    let empty = |trace_id| Loaded { trace_id, spans: Vec::new(), truncated: false };
-    Ok(wanted
-        .iter()
-        .map(|one| of_trace.remove(&one.trace_id).unwrap_or_else(|| empty(one.trace_id)))
-        .collect())
 }
 
 /// A span as it is stored.

@@ -9,10 +9,10 @@ pub mod findings;
 mod load;
 pub mod occurrences;
 mod outbox;
-pub mod pending;
+mod pending;
 pub mod private;
 pub mod query;
-pub mod retention;
+mod retention;
 mod spans;
 mod writer;
 
@@ -29,9 +29,9 @@ use sqlx::{Connection as _, PgConnection};
 use crate::config;
 
 pub use error::StoreError;
-pub use load::{Loaded, Wanted, load};
+pub use load::{Loaded, TraceDays};
 pub use outbox::{Change, DueDelivery, Example, NewDelivery, Tried};
-pub use pending::Claimed;
+pub use pending::{Backlog, Claimed, Claims};
 pub use spans::{Batch, Days, encode};
 pub use writer::{WriteError, Writer, Written};
 

@@ -1,9 +1,9 @@
 //! Questions about occurrences: what of which trace shows a finding. Only counted ones are shown; absorbed ones are
 //! relations.
 
-use uuid::Uuid;
 use serde::Deserialize;
 use time::OffsetDateTime;
+use uuid::Uuid;
 
 use super::findings::{confidence, count, millis, severity};
 use super::{Store, StoreError};

@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use super::error::sqlstate;
 use super::spans::{Batch, Columns, Emitter};
-use super::{Store, StoreError, retention};
+use super::{Store, StoreError};
 use crate::clock;
 use crate::telemetry::Metrics;
 
@@ -272,7 +272,7 @@ impl Commit {
     async fn make_days(&self, store: &Store) -> Result<(), StoreError> {
         let days: BTreeSet<Date> = self.columns.day.iter().copied().collect();
         for day in days {
-            retention::ensure_day(store, day).await?;
+            store.ensure_day(day).await?;
         }
         Ok(())
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use debunk::model::TraceId;
-use debunk::store::{Batch, Loaded, Wanted, WriteError, Writer, Written, encode, load};
+use debunk::store::{Batch, Loaded, TraceDays, WriteError, Writer, Written, encode};
 use debunk::telemetry::Metrics;
 
 use super::{Writing, days, export, span};
@@ -19,8 +19,8 @@ fn batch(spans: &[(u8, u8, &str)]) -> Batch {
 
 async fn load_all(database: &Database, trace: u8) -> Loaded {
     let trace_id = TraceId::from_bytes(&[trace; 16]).unwrap();
-    let wanted = Wanted { trace_id, first_day: days().first(), last_day: days().last() };
-    load(&database.store, &[wanted], 100).await.unwrap().remove(0)
+    let wanted = TraceDays { trace_id, first_day: days().first(), last_day: days().last() };
+    database.store.load(&[wanted], 100).await.unwrap().remove(0)
 }
 
 #[tokio::test]
@@ -107,8 +107,8 @@ async fn a_large_trace_loads_its_earliest_spans() {
     });
     writing.writer.write(encode(export(spans.collect()), &days())).await.unwrap();
     let trace_id = TraceId::from_bytes(&[1; 16]).unwrap();
-    let wanted = Wanted { trace_id, first_day: days().first(), last_day: days().last() };
-    let loaded = load(&database.store, &[wanted], 7).await.unwrap().remove(0);
+    let wanted = TraceDays { trace_id, first_day: days().first(), last_day: days().last() };
+    let loaded = database.store.load(&[wanted], 7).await.unwrap().remove(0);
     assert!(loaded.truncated);
     assert_eq!(loaded.spans.iter().map(|one| one.span.span_id[0]).collect::<Vec<_>>(), [1, 2, 3, 4, 5, 6, 7]);
 }
