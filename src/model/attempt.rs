@@ -1,11 +1,16 @@
 //! Attempts: one remote interaction as its caller made it, once (RULES A4), and what became of it (A6, A7).
 
+use std::fmt;
+
 use super::trace::Trace;
 use super::{Basis, Call, Effect, EffectClass, Facts, Kind, Outcome, Role, Span, SpanIdx, Unit, Verdict};
 
 /// What is known of an attempt before it is asked.
 #[derive(Clone, Debug)]
 pub(super) struct AttemptData {
+    /// Where it is: its own span, which is a leg where the SDK counts attempts inside one client span.
+    pub(super) at: SpanIdx,
+    /// The outermost client span, whose attributes say what was asked.
     pub(super) span: SpanIdx,
     pub(super) call: u32,
     pub(super) legs: Vec<SpanIdx>,
@@ -18,11 +23,21 @@ pub(super) struct AttemptData {
     pub(super) effect: Effect,
     /// The effect was seen not to have happened, rather than ruled out by a code.
     pub(super) observed_none: bool,
+    /// The server's span ended only because the caller left.
+    pub(super) aborted: bool,
+    /// It changed something, as far as its own span and the end of its transaction show.
+    pub(super) write: bool,
+    /// A COMMIT followed the write.
+    pub(super) committed: bool,
     pub(super) gave_up: bool,
     pub(super) class: EffectClass,
     pub(super) basis: Basis,
     /// Index in `Trace::callees`, `u32::MAX` for none.
     pub(super) callee: u32,
+    /// Positions in `custom` that act as arguments.
+    pub(super) discovered: Vec<u32>,
+    /// It is one of several counted legs of one client span.
+    pub(super) counted: bool,
 }
 
 /// One request as its caller made it, once.
@@ -30,6 +45,12 @@ pub(super) struct AttemptData {
 pub struct Attempt<'t> {
     trace: &'t Trace,
     index: u32,
+}
+
+impl fmt::Debug for Attempt<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "attempt {} `{}`", self.span().id, self.operation())
+    }
 }
 
 impl<'t> Attempt<'t> {
@@ -46,19 +67,24 @@ impl<'t> Attempt<'t> {
         self.trace
     }
 
-    /// Its outermost span at the caller.
-    pub fn at(self) -> SpanIdx {
-        self.data().span
+    /// Position among the trace's attempts.
+    pub fn index(self) -> usize {
+        self.index as usize
     }
 
-    /// Its outermost span at the caller.
+    /// Its span at the caller.
+    pub fn at(self) -> SpanIdx {
+        self.data().at
+    }
+
+    /// Its span at the caller.
     pub fn span(self) -> &'t Span {
         self.trace.span(self.at())
     }
 
-    /// What its outermost span's attributes mean.
+    /// What the attributes of the outermost span of its interaction mean.
     pub fn facts(self) -> &'t Facts {
-        &self.span().facts
+        &self.trace.span(self.data().span).facts
     }
 
     /// The unit that made it.
@@ -76,10 +102,10 @@ impl<'t> Attempt<'t> {
         &self.data().legs
     }
 
-    /// The outermost span and its legs.
+    /// The outermost span of its interaction and its legs.
     pub fn sides(self) -> impl Iterator<Item = &'t Span> {
         let trace = self.trace;
-        std::iter::once(self.span()).chain(self.legs().iter().map(|leg| trace.span(*leg)))
+        std::iter::once(trace.span(self.data().span)).chain(self.legs().iter().map(|leg| trace.span(*leg)))
     }
 
     /// Every server or consumer span that it reached.
@@ -138,12 +164,71 @@ impl<'t> Attempt<'t> {
 
     /// The caller waits for an answer (a publish is handed over, not answered).
     pub fn is_sync(self) -> bool {
-        self.span().kind == Kind::Client && self.role() != Role::Messaging
+        self.kind() == Kind::Client && self.role() != Role::Messaging
     }
 
     /// A message handed to a broker.
     pub fn is_publish(self) -> bool {
-        self.span().kind == Kind::Producer
+        self.kind() == Kind::Producer
+    }
+
+    fn kind(self) -> Kind {
+        self.trace.span(self.data().span).kind
+    }
+
+    /// The SDK's count of attempts before this one.
+    pub fn ordinal(self) -> u32 {
+        if self.data().counted {
+            return self.span().facts.ordinal.unwrap_or_default();
+        }
+        self.sides().filter_map(|span| span.facts.ordinal).max().unwrap_or_default()
+    }
+
+    /// Retries inside it that the SDK only counted.
+    pub fn hidden_retries(self) -> u32 {
+        self.sides().map(|span| span.facts.hidden_retries).max().unwrap_or_default()
+    }
+
+    /// Some part of the exchange is open-ended.
+    pub fn is_streaming(self) -> bool {
+        self.sides().any(|span| span.facts.streaming)
+    }
+
+    /// The server's span ended only because its caller left, so that its code says nothing (N27).
+    pub fn is_aborted(self) -> bool {
+        self.data().aborted
+    }
+
+    /// It changed something in a store or broker, as far as its own span and the end of its transaction show.
+    pub fn is_write(self) -> bool {
+        self.data().write
+    }
+
+    /// A COMMIT followed it.
+    pub fn is_committed(self) -> bool {
+        self.data().committed
+    }
+
+    /// Everything that was written below the servers it reached, in canonical order.
+    pub fn writes(self) -> impl Iterator<Item = Attempt<'t>> {
+        let trace = self.trace;
+        let mut below: Vec<u32> = self
+            .servers()
+            .iter()
+            .flat_map(|server| trace.subtree(*server))
+            .map(|at| trace.attempt_above[at.at()])
+            .filter(|index| *index != u32::MAX && trace.attempts[*index as usize].write)
+            .collect();
+        below.sort_unstable_by_key(|index| (trace.attempts[*index as usize].at, *index));
+        below.dedup();
+        below.into_iter().map(move |index| Attempt::new(trace, index))
+    }
+
+    /// Some database or messaging span stands below the servers it reached: writes would have been seen.
+    pub fn is_instrumented_below(self) -> bool {
+        let trace = self.trace;
+        let mut below = self.servers().iter().flat_map(|server| trace.subtree(*server));
+        below.any(|at| matches!(trace.span(*at).facts.role, Role::Db | Role::Cache | Role::Messaging))
     }
 
     /// What the caller knows, and which row of the outcome table said so.

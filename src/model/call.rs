@@ -2,6 +2,7 @@
 //!
 //! Rules reason over calls, so that a retry is never mistaken for a loop.
 
+use std::fmt;
 use std::ops::Range;
 
 use super::trace::Trace;
@@ -37,6 +38,12 @@ pub(super) struct CallData {
 pub struct Call<'t> {
     trace: &'t Trace,
     index: u32,
+}
+
+impl fmt::Debug for Call<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "call {} `{}`", self.span().id, self.operation())
+    }
 }
 
 impl<'t> Call<'t> {
@@ -197,6 +204,14 @@ impl<'t> Call<'t> {
     /// What repeating it would do.
     pub fn class(self) -> EffectClass {
         self.first().class()
+    }
+
+    /// All attempts went to one address; `None` where addresses are not visible.
+    pub fn same_target(self) -> Option<bool> {
+        let mut addresses =
+            self.attempts().map(|attempt| attempt.sides().find_map(|span| span.facts.peer_ip));
+        let first = addresses.next()??;
+        addresses.try_fold(true, |same, other| Some(same && other? == first))
     }
 
     /// The server span of the last attempt, where exactly one was reached.

@@ -100,3 +100,50 @@ fn centring(trace: &Trace, parent: &Waited) -> Option<i64> {
     let room = (parent.to - parent.from).saturating_sub(end.saturating_sub(start)).max(0);
     Some(parent.from.saturating_add(room / 2).saturating_sub(start))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::SpanIdx;
+    use super::super::build::Build;
+    use super::*;
+
+    #[test]
+    fn only_the_slowest_of_parallel_calls_is_waited_for() {
+        let mut build = Build::default();
+        let root = build.span(0, "web", Kind::Server, "GET /", 0, 100_000);
+        build.span(root, "web", Kind::Client, "a", 10_000, 50_000);
+        build.span(root, "web", Kind::Client, "b", 20_000, 70_000);
+        let trace = build.trace();
+        let on_path: Vec<i64> = trace.indices().map(|at| trace.on_path_ns(at) / 1_000_000).collect();
+        // `a` ends when `b` has long begun; until then only `b` could be waited for.
+        assert_eq!(on_path, [100, 0, 70]);
+    }
+
+    #[test]
+    fn serial_calls_are_waited_for_one_after_another_whatever_the_servers_clock_says() {
+        let mut build = Build::default();
+        let root = build.span(0, "web", Kind::Server, "GET /", 0, 1000);
+        for (from, skew) in [(100, 0), (400, 5_000_000)] {
+            build.request(root, "web", "stock", "GET /stock", from, 200);
+            build.last().start_ns += skew * 1000;
+        }
+        let trace = build.trace();
+        let servers = trace.indices().filter(|at| trace.span(*at).resource.service == "stock");
+        assert_eq!(servers.map(|at| trace.on_path_ns(at)).collect::<Vec<_>>(), [160_000, 160_000]);
+        assert_eq!(trace.on_path_ns(SpanIdx(0)), 1_000_000);
+    }
+
+    #[test]
+    fn nobody_waits_for_messages_or_for_work_that_goes_on_alone() {
+        let mut build = Build::default();
+        let root = build.span(0, "web", Kind::Server, "GET /", 0, 1000);
+        let send = build.span(root, "web", Kind::Producer, "send", 100, 10);
+        build.span(send, "mail", Kind::Consumer, "process", 105, 800);
+        build.span(root, "web", Kind::Internal, "goes on", 200, 3000);
+        let trace = build.trace();
+        assert_eq!(
+            trace.indices().map(|at| trace.on_path_ns(at) / 1000).collect::<Vec<_>>(),
+            [1000, 10, 0, 0]
+        );
+    }
+}

@@ -204,6 +204,7 @@ fn collect(trace: &mut Trace, outermost: &[u32]) -> Vec<Interaction> {
         interaction.servers.sort_unstable();
     }
     trace.attempt_above = above;
+    trace.interactions = interactions.iter().map(|interaction| interaction.span).collect();
     interactions
 }
 

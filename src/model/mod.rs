@@ -4,6 +4,7 @@
 //! one trace's spans with its tree and its defects. Above it stand units (what a service did for someone) and
 //! calls (what it asked of someone), which are what rules reason about.
 
+mod arguments;
 mod attempt;
 mod attempts;
 #[cfg(test)]
@@ -11,15 +12,21 @@ mod build;
 mod call;
 mod callee;
 mod critical_path;
+mod effect;
 mod facts;
+mod groups;
 mod id;
+mod idempotency;
 mod legs;
 mod received;
+mod rounds;
 mod span;
 mod trace;
 mod tree;
 mod unit;
+mod words;
 
+pub use arguments::{Arguments, looks_like_data};
 pub use attempt::Attempt;
 pub use call::{Call, Repetition};
 pub use facts::{
@@ -27,7 +34,10 @@ pub use facts::{
     MessagingFacts, MessagingOperation, Outcome, Role, RpcFacts, Verdict,
 };
 pub use id::{InvalidId, SpanId, TraceId};
+pub use idempotency::Protection;
 pub use received::Received;
+pub use rounds::{Round, Segment, is_next_page, rounds};
 pub use span::{Kind, Link, Resource, Scope, Span, Status};
 pub use trace::{Assembly, Defect, SpanIdx, Trace};
 pub use unit::Unit;
+pub use words::words;

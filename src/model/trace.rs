@@ -108,6 +108,8 @@ pub struct Trace {
     pub(super) unit_spans: Vec<SpanIdx>,
     /// For each span the attempt at or above it in its unit, `u32::MAX` for none.
     pub(super) attempt_above: Vec<u32>,
+    /// Outermost spans of interactions, while `attempt_above` still points into them.
+    pub(super) interactions: Vec<SpanIdx>,
     pub(super) units: Vec<UnitData>,
     pub(super) attempts: Vec<AttemptData>,
     pub(super) calls: Vec<CallData>,
@@ -139,6 +141,7 @@ impl Trace {
             unit_of: Vec::new(),
             unit_spans: Vec::new(),
             attempt_above: Vec::new(),
+            interactions: Vec::new(),
             units: Vec::new(),
             attempts: Vec::new(),
             calls: Vec::new(),
@@ -154,7 +157,12 @@ impl Trace {
         super::unit::divide(&mut trace);
         let interactions = super::legs::find(&mut trace);
         super::attempts::gather(&mut trace, interactions);
+        super::attempts::settle(&mut trace);
+        super::arguments::discover(&mut trace);
         super::unit::conclude(&mut trace);
+        super::effect::refine(&mut trace);
+        super::unit::look_for_gaps(&mut trace);
+        super::groups::join(&mut trace);
         trace.path = super::critical_path::walk(&trace);
         trace
     }

@@ -56,6 +56,14 @@ impl Tree {
     }
 }
 
+impl Tree {
+    /// The first copy under the same id and kind, of a later one.
+    pub(super) fn shadowed(&self, at: SpanIdx) -> Option<SpanIdx> {
+        let found = self.shadows.binary_search_by_key(&at, |(later, _)| *later).ok()?;
+        Some(self.shadows[found].1)
+    }
+}
+
 /// One copy of each span in canonical order, at most `most`, and how many were left out.
 pub(super) fn canonical(spans: Vec<Span>, most: usize) -> (Vec<Span>, usize) {
     let mut order: Vec<u32> = (0..spans.len() as u32).collect();

@@ -3,6 +3,7 @@
 //! A unit is everything one process did for one request, whatever internal spans lie between: instrumentation
 //! adds and omits those freely. All times inside a unit share a clock.
 
+use std::fmt;
 use std::ops::Range;
 
 use super::trace::Trace;
@@ -29,6 +30,12 @@ pub(super) struct UnitData {
 pub struct Unit<'t> {
     trace: &'t Trace,
     index: u32,
+}
+
+impl fmt::Debug for Unit<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "unit {} `{}`", self.span().id, self.operation())
+    }
 }
 
 impl<'t> Unit<'t> {
@@ -243,14 +250,18 @@ fn collect_spans(trace: &mut Trace, owners: &[SpanIdx]) {
     trace.unit_spans = spans;
 }
 
-/// Outcomes and wholeness, once calls are known (A5).
+/// How each unit ended, once its calls are known.
 pub(super) fn conclude(trace: &mut Trace) {
+    for index in 0..trace.units.len() {
+        trace.units[index].outcome = outcome(Unit::new(trace, index as u32));
+    }
+}
+
+/// Whether each unit is whole, once it is known which orphans a call may have lost.
+pub(super) fn look_for_gaps(trace: &mut Trace) {
     let loose = loose_orphans(trace);
     for index in 0..trace.units.len() {
-        let outcome = outcome(Unit::new(trace, index as u32));
-        let whole = is_whole(Unit::new(trace, index as u32), &loose);
-        trace.units[index].outcome = outcome;
-        trace.units[index].whole = whole;
+        trace.units[index].whole = is_whole(Unit::new(trace, index as u32), &loose);
     }
 }
 
