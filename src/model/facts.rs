@@ -280,6 +280,8 @@ pub struct Facts {
     pub ordinal: Option<u32>,
     /// Retries inside this one span that the SDK counted.
     pub hidden_retries: u32,
+    /// Executions that the driver started beside the first without waiting for it; counted in `hidden_retries` too.
+    pub speculative: u32,
     /// Lower-case words and sentences about what went wrong, uninformative ones dropped.
     pub errors: Vec<String>,
     /// Outcome and effect as this span alone tells.
@@ -302,7 +304,11 @@ pub struct Facts {
     pub self_defence: bool,
     /// The client calls itself a synthetic test, not a user.
     pub synthetic_test: bool,
-    /// Attributes that no convention names, (key, value), sorted by key: possible arguments.
+    /// The arguments of the request stand in the span: a whole URL or target, or a statement without placeholders.
+    /// Where they do not, `custom` may still hold some.
+    pub arguments_visible: bool,
+    /// Attributes that no convention names and that look like identifiers, (key, value), sorted by key: possible
+    /// arguments.
     pub custom: Vec<(String, String)>,
     /// Decoded data of the request that looks like identifiers (path segments, query values): at most 16.
     pub tokens: Vec<String>,

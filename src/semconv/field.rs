@@ -28,6 +28,16 @@ impl<'a> Field<'a> {
         }
     }
 
+    /// Somebody gave a value.
+    pub(super) fn is_some(self) -> bool {
+        self.0.is_some()
+    }
+
+    /// The age of the name that gave the value.
+    pub(super) fn age(self) -> Option<u8> {
+        self.0.map(|(age, _)| age)
+    }
+
     /// As text; a number in decimal, the first element of an array.
     pub(super) fn text(self) -> Option<Cow<'a, str>> {
         self.0.and_then(|(_, value)| text(value))
@@ -36,6 +46,32 @@ impl<'a> Field<'a> {
     /// As text of its own.
     pub(super) fn string(self) -> Option<String> {
         self.text().map(Cow::into_owned)
+    }
+
+    /// As a whole number; a text that is none is absent.
+    pub(super) fn integer(self) -> Option<i64> {
+        self.0.and_then(|(_, value)| integer(value))
+    }
+
+    /// As a count.
+    pub(super) fn count(self) -> Option<u64> {
+        self.integer().and_then(|number| u64::try_from(number).ok())
+    }
+
+    /// As a port; zero is none.
+    pub(super) fn port(self) -> Option<u16> {
+        self.integer().and_then(|number| u16::try_from(number).ok()).filter(|port| *port != 0)
+    }
+
+    /// As yes or no: `true`, `"true"`, 1.
+    pub(super) fn is_true(self) -> bool {
+        match self.0 {
+            Some((_, Value::BoolValue(flag))) => *flag,
+            Some((_, value)) => {
+                text(value).is_some_and(|text| text.eq_ignore_ascii_case("true") || text == "1")
+            }
+            None => false,
+        }
     }
 
     /// Every element of an array, or the one value.
@@ -61,6 +97,15 @@ pub(super) fn text(value: &Value) -> Option<Cow<'_, str>> {
             Value::ArrayValue(_) => None,
             first => text(first),
         },
+        _ => None,
+    }
+}
+
+fn integer(value: &Value) -> Option<i64> {
+    match value {
+        Value::IntValue(number) => Some(*number),
+        Value::DoubleValue(number) if number.fract() == 0.0 => Some(*number as i64),
+        Value::StringValue(_) | Value::ArrayValue(_) => text(value)?.trim().parse().ok(),
         _ => None,
     }
 }

@@ -5,18 +5,38 @@
 //! Nothing here looks at a second span, except where one span's silence is only told by its siblings' speech
 //! ([`spans`]); nothing here knows a rule.
 
+mod attributes;
+mod command;
+mod db;
+mod document;
 pub mod drawn;
+mod effect;
+mod errors;
+mod facts;
 mod field;
+mod host;
+mod http;
+mod idempotency;
+mod library;
+mod messages;
+mod messaging;
+mod outcome;
 mod reading;
 mod resource;
+mod rpc;
+mod sql;
+mod template;
+mod url;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use opentelemetry_proto::tonic::common::v1::InstrumentationScope;
 use opentelemetry_proto::tonic::resource::v1;
 
-use crate::model::{Received, Resource, Scope, Span};
+use library::Library;
+
+use crate::model::{Kind, Received, Resource, Role, Scope, Span};
 
 /// Resources and scopes are remembered up to this many; then the memory starts anew.
 const MOST_REMEMBERED: usize = 1024;
@@ -25,13 +45,38 @@ const MOST_REMEMBERED: usize = 1024;
 pub struct Reader {
     aliases: BTreeMap<String, String>,
     resources: HashMap<usize, (Arc<v1::Resource>, Arc<Resource>)>,
-    scopes: HashMap<usize, (Arc<InstrumentationScope>, Arc<Scope>)>,
+    scopes: HashMap<usize, (Arc<InstrumentationScope>, Arc<Scope>, Library)>,
 }
 
 /// Reads the spans of one trace, or of many, and completes what a span alone cannot tell.
 pub fn spans(received: &[Received], aliases: &BTreeMap<String, String>) -> Vec<Span> {
     let mut reader = Reader::new(aliases);
-    received.iter().map(|one| reader.read(one)).collect()
+    let mut spans: Vec<Span> = received.iter().map(|one| reader.read(one)).collect();
+    hear_silence(&mut spans);
+    spans
+}
+
+/// A library that recorded the code of one answer records them all: its spans without one were abandoned. Told
+/// within one trace, service and library only, so that a trace reads the same whatever it is read with.
+fn hear_silence(spans: &mut [Span]) {
+    let speaks = |span: &Span| {
+        span.kind == Kind::Client
+            && span.facts.role == Role::Http
+            && span.facts.http.status.is_some_and(|code| (200..400).contains(&code))
+    };
+    let is_silent = |span: &Span| {
+        !span.facts.always_records_code && outcome::is_silent(&span.facts, span.kind, span.status)
+    };
+    if !spans.iter().any(is_silent) {
+        return;
+    }
+    let key = |span: &Span| (span.trace, span.resource.service.clone(), span.scope.name.clone());
+    let speakers: HashSet<_> = spans.iter().filter(|span| speaks(span)).map(key).collect();
+    for span in spans.iter_mut().filter(|span| is_silent(span)) {
+        if speakers.contains(&key(span)) {
+            outcome::abandon(&mut span.facts);
+        }
+    }
 }
 
 /// The service that a resource names.
@@ -48,8 +93,8 @@ impl Reader {
     /// What one span says.
     pub fn read(&mut self, received: &Received) -> Span {
         let resource = self.resource(&received.resource);
-        let scope = self.scope(&received.scope);
-        reading::read(&received.span, resource, scope)
+        let (scope, library) = self.scope(&received.scope);
+        reading::read(&received.span, resource, scope, library)
     }
 
     fn resource(&mut self, sent: &Arc<v1::Resource>) -> Arc<Resource> {
@@ -64,14 +109,14 @@ impl Reader {
         Arc::clone(read)
     }
 
-    fn scope(&mut self, sent: &Arc<InstrumentationScope>) -> Arc<Scope> {
+    fn scope(&mut self, sent: &Arc<InstrumentationScope>) -> (Arc<Scope>, Library) {
         if MOST_REMEMBERED <= self.scopes.len() {
             self.scopes.clear();
         }
-        let (_, read) = self.scopes.entry(Arc::as_ptr(sent).addr()).or_insert_with(|| {
+        let (_, scope, library) = self.scopes.entry(Arc::as_ptr(sent).addr()).or_insert_with(|| {
             let scope = Scope { name: sent.name.clone(), version: sent.version.clone() };
-            (Arc::clone(sent), Arc::new(scope))
+            (Arc::clone(sent), Arc::new(scope), Library::named(&sent.name))
         });
-        Arc::clone(read)
+        (Arc::clone(scope), *library)
     }
 }

@@ -7,13 +7,14 @@ use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 use xxhash_rust::xxh3::Xxh3;
 
-use crate::model::{Facts, Kind, Link, Resource, Scope, Span, SpanId, Status, TraceId};
+use super::{facts, library::Library};
+use crate::model::{Kind, Link, Resource, Scope, Span, SpanId, Status, TraceId};
 
 /// Most links kept of one span.
 const MOST_LINKS: usize = 128;
 
 /// Reads one span. Ids have been checked on arrival; one that was not reads as all ones.
-pub(super) fn read(sent: &otlp::Span, resource: Arc<Resource>, scope: Arc<Scope>) -> Span {
+pub(super) fn read(sent: &otlp::Span, resource: Arc<Resource>, scope: Arc<Scope>, library: Library) -> Span {
     let kind = kind(sent);
     let status = status(sent);
     let start_ns = i64::try_from(sent.start_time_unix_nano).unwrap_or(i64::MAX);
@@ -32,7 +33,7 @@ pub(super) fn read(sent: &otlp::Span, resource: Arc<Resource>, scope: Arc<Scope>
             || sent.dropped_events_count != 0
             || sent.dropped_links_count != 0,
         digest: digest(sent),
-        facts: Facts { operation: sent.name.clone(), template: sent.name.clone(), ..Facts::default() },
+        facts: facts::of(sent, kind, status, library),
         name: sent.name.clone(),
         scope,
         resource,
