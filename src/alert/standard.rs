@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::sign::SigningKey;
 use crate::findings::life::Status;
 use crate::findings::shape::Finding;
-use crate::rules::Severity;
+use crate::rules::{self, Severity};
 use crate::store::Change;
 
 /// Receivers may refuse bodies from 20 kB on.
@@ -34,6 +34,8 @@ struct Data<'a> {
     reason: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     example: Option<Example<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    remedy: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -65,6 +67,7 @@ pub(super) fn body(change: &Change, site: &str) -> String {
                 why: &example.why,
                 url: format!("{site}/traces/{}", example.trace_id),
             }),
+            remedy: remedy(&change.finding.claim.rule),
         },
     };
     let whole = serde_json::to_value(message).expect("plain data serialises");
@@ -78,6 +81,18 @@ pub(super) fn body(change: &Change, site: &str) -> String {
         }
     }
     text
+}
+
+/// What the rule's page advises first; `None` for a rule that this version no longer has.
+fn remedy(rule: &str) -> Option<String> {
+    let section = rules::find(rule)?.section("Remedy");
+    Some(first_paragraph(&section))
+}
+
+/// In one line, as a message shows it.
+fn first_paragraph(text: &str) -> String {
+    let lines = text.lines().map(str::trim).skip_while(|line| line.is_empty());
+    lines.take_while(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
 }
 
 /// Cuts long texts, marks the cut, and leaves links whole.
@@ -148,6 +163,23 @@ mod tests {
         let told = read(&Change { previous: None, example: None, ..fixture::opened() });
         assert!(told["data"].get("previous").is_none());
         assert!(told["data"].get("example").is_none());
+    }
+
+    #[test]
+    fn every_rule_advises_something() {
+        for rule in rules::RULES {
+            assert_ne!(remedy(rule.id).as_deref(), Some(""), "{}", rule.id);
+        }
+        assert_eq!(remedy("of_another_version"), None);
+    }
+
+    #[test]
+    fn the_first_paragraph_is_one_line() {
+        assert_eq!(
+            first_paragraph("\nAsk for the set:\n`any($1)`.\n\nOr a join.\n"),
+            "Ask for the set: `any($1)`."
+        );
+        assert_eq!(first_paragraph(""), "");
     }
 
     #[test]

@@ -5,5 +5,6 @@
 mod support;
 
 mod alert;
+mod dashboards;
 mod demo;
 mod store;
