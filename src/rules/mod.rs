@@ -2,7 +2,8 @@
 //!
 //! A rule is a pure function from a [`Trace`] to [`Occurrence`]s. It reads no attribute, keeps no memory and
 //! cannot fail. Identity, severity and gates are added by `findings`. To add a rule: write its file, name it in a
-//! `mod` line and in the registry below. Its settings, page, API entry and tests follow.
+//! `mod` line and in the registry below, and run `make snap` for its page and its section of the example settings.
+//! API entry, command line and tests follow by themselves.
 
 mod millis;
 mod occurrence;

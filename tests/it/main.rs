@@ -5,6 +5,9 @@
 mod support;
 
 mod alert;
+mod corpus;
 mod dashboards;
 mod demo;
+mod generated;
+mod pages;
 mod store;
