@@ -24,6 +24,7 @@ pub mod alert;
 
 pub mod loops;
 pub mod otlp;
+pub mod view;
 
 pub mod api;
 pub mod web;

@@ -84,6 +84,17 @@ impl Sort {
     }
 }
 
+impl Wanted {
+    /// Statuses, handlings and fallacies as their columns spell them.
+    fn words(&self) -> [Vec<String>; 3] {
+        [
+            self.statuses.iter().map(ToString::to_string).collect(),
+            self.handlings.iter().map(|handling| handling.id().to_owned()).collect(),
+            self.fallacies.iter().map(|fallacy| fallacy.id().to_owned()).collect(),
+        ]
+    }
+}
+
 /// One row of `findings` with its place in a list.
 struct Row {
     fingerprint: i64,
@@ -125,10 +136,7 @@ impl Store {
         limit: u32,
         public_url: &str,
     ) -> Result<Vec<Listed>, StoreError> {
-        let statuses: Vec<String> = wanted.statuses.iter().map(ToString::to_string).collect();
-        let handlings: Vec<String> =
-            wanted.handlings.iter().map(|handling| handling.id().to_owned()).collect();
-        let fallacies: Vec<String> = wanted.fallacies.iter().map(|fallacy| fallacy.id().to_owned()).collect();
+        let [statuses, handlings, fallacies] = wanted.words();
         let rows = sqlx::query_as!(
             Row,
             r#"

@@ -2,7 +2,7 @@
 
 use time::OffsetDateTime;
 
-use super::{Store, StoreError};
+use super::{Store, StoreError, TraceDays};
 use crate::model::TraceId;
 
 /// What is known of a trace beyond its spans.
@@ -34,6 +34,15 @@ pub struct TraceRow {
     pub complete: bool,
     /// Oddities, one line each.
     pub defects: Vec<String>,
+}
+
+/// Where the spans of a trace lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Whereabouts {
+    /// Their days.
+    pub days: TraceDays,
+    /// It awaits a look, the first one or another.
+    pub pending: bool,
 }
 
 /// How much has arrived, as far as the tables tell at little cost.
@@ -70,17 +79,26 @@ impl Store {
         Ok(row)
     }
 
-    /// Whether a trace awaits a look.
-    pub async fn is_pending(&self, id: TraceId) -> Result<bool, StoreError> {
-        let found = sqlx::query_scalar!(
+    /// Where the spans of a trace lie; `None` for a trace that was never seen or is no longer kept.
+    pub async fn whereabouts(&self, id: TraceId) -> Result<Option<Whereabouts>, StoreError> {
+        let row = sqlx::query!(
             r#"
-            select exists (select from pending where trace_id = $1) as "pending!"
+            select min(first_day) as first_day, max(last_day) as last_day, bool_or(pending) as pending
+            from (
+                select first_day, last_day, false as pending from traces where trace_id = $1
+                union all
+                select first_day, last_day, true from pending where trace_id = $1
+            ) as known
             "#,
             uuid::Uuid::from_u128(id.0),
         )
         .fetch_one(&self.pool)
         .await?;
-        Ok(found)
+        let days = row.first_day.zip(row.last_day);
+        Ok(days.map(|(first_day, last_day)| Whereabouts {
+            days: TraceDays { trace_id: id, first_day, last_day },
+            pending: row.pending.unwrap_or_default(),
+        }))
     }
 
     /// How much has arrived.

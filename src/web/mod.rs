@@ -1,1 +1,62 @@
-//! Empty.
+//! The pages: rendered here, readable without script, every filter in the address.
+//!
+//! Nothing comes from elsewhere and nothing runs; what spans say is text, whatever it looks like. Nothing here writes.
+
+mod error;
+mod evidence;
+mod finding;
+mod findings;
+mod home;
+mod layout;
+mod markdown;
+mod rules;
+mod trace;
+mod waterfall;
+mod words;
+
+use axum::Router;
+use axum::response::Response;
+use axum::routing::get;
+use http::{HeaderMap, Method, StatusCode};
+use maud::html;
+
+use crate::view::{Failure, Shown, tagged};
+use error::PageError;
+use layout::{Page, Section};
+
+pub use layout::POLICY;
+
+/// Everything that people open. Answers every address that nobody else does.
+pub fn router(shown: Shown) -> Router {
+    Router::new()
+        .route("/", get(home::show))
+        .route("/findings", get(findings::show))
+        .route("/findings/{id}", get(finding::show))
+        .route("/traces/{id}", get(trace::show))
+        .route("/rules", get(rules::list))
+        .route("/rules/{id}", get(rules::show))
+        .route("/assets/style.css", get(style))
+        .route("/assets/icon.svg", get(icon))
+        .fallback(nothing_here)
+        .method_not_allowed_fallback(other_method)
+        .with_state(shown)
+}
+
+async fn style(headers: HeaderMap) -> Response {
+    tagged(&headers, "text/css; charset=utf-8", include_str!("assets/style.css"))
+}
+
+async fn icon(headers: HeaderMap) -> Response {
+    tagged(&headers, "image/svg+xml", include_str!("assets/icon.svg"))
+}
+
+async fn nothing_here() -> PageError {
+    PageError(Failure::missing("such page"))
+}
+
+async fn other_method(method: Method) -> Page {
+    let body = html! { h1 { "Pages are for reading" } p.lead { (method) " is not answered here." } };
+    let mut page = Page::new("Pages are for reading", Section::Elsewhere, body);
+    page.status = StatusCode::METHOD_NOT_ALLOWED;
+    page
+}

@@ -1,0 +1,79 @@
+//! `/api/v1/findings`: the list, one of them, its occurrences.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use serde::Serialize;
+
+use super::error::ApiError;
+use super::{Asked, List};
+use crate::clock;
+use crate::findings::shape::{Finding, Occurrence};
+use crate::view::{Detail, Failure, Filter, Shown};
+
+/// A finding, how to fix it, and the trace that shows it best.
+#[derive(Serialize)]
+pub(super) struct Whole {
+    #[serde(flatten)]
+    finding: Finding,
+    /// Markdown, from the rule's page.
+    remedy: Option<String>,
+    /// What the spans of the example could not show.
+    not_visible: Vec<String>,
+    /// Newest occurrence that is still kept.
+    example: Option<Occurrence>,
+    related: Vec<Related>,
+}
+
+/// Another finding at the same place.
+#[derive(Serialize)]
+struct Related {
+    id: String,
+    /// `covered_by`: the other one counts and says the same and more. `covers`: the other way round.
+    relation: &'static str,
+}
+
+/// Answers `GET /findings`.
+pub(super) async fn list(
+    State(shown): State<Shown>,
+    Asked(parameters): Asked,
+) -> Result<Json<List<Finding>>, ApiError> {
+    let filter = Filter::read(parameters, clock::now())?;
+    Ok(Json(List::of(shown.findings(&filter).await?, |finding| finding)))
+}
+
+/// Answers `GET /findings/{id}`.
+pub(super) async fn show(
+    State(shown): State<Shown>,
+    Path(id): Path<String>,
+    asked: Asked,
+) -> Result<Json<Whole>, ApiError> {
+    asked.nothing()?;
+    let found = shown.finding(&id, 1).await?;
+    Ok(Json(whole(found.ok_or_else(|| Failure::missing("such finding"))?)))
+}
+
+/// Answers `GET /findings/{id}/occurrences`.
+pub(super) async fn occurrences(
+    State(shown): State<Shown>,
+    Path(id): Path<String>,
+    Asked(parameters): Asked,
+) -> Result<Json<List<Occurrence>>, ApiError> {
+    let found = shown.occurrences(&id, parameters, clock::now()).await?;
+    let slice = found.ok_or_else(|| Failure::missing("such finding"))?;
+    Ok(Json(List::of(slice, |sighting| sighting.occurrence)))
+}
+
+fn whole(detail: Detail) -> Whole {
+    let example = detail.recent.into_iter().next().map(|sighting| sighting.occurrence);
+    let related = detail.related.into_iter().map(|related| Related {
+        id: related.finding.to_string(),
+        relation: if related.covers_this { "covered_by" } else { "covers" },
+    });
+    Whole {
+        finding: detail.finding,
+        remedy: detail.remedy,
+        not_visible: example.as_ref().map(|example| example.not_visible.clone()).unwrap_or_default(),
+        example,
+        related: related.collect(),
+    }
+}

@@ -1,0 +1,148 @@
+//! `/api/v1/traces/{id}`: one trace, its spans in pages.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use serde::Serialize;
+use serde_json::{Map, Value};
+use time::OffsetDateTime;
+use time::serde::rfc3339;
+
+use super::Asked;
+use super::error::ApiError;
+use crate::findings::shape::Occurrence;
+use crate::model::TraceId;
+use crate::view::{Failure, Part, Shown, SpanView, TraceView, json};
+
+/// A trace: what is known of the whole, and one page of its spans in order of start.
+#[derive(Serialize)]
+#[expect(clippy::struct_field_names, reason = "the names are promises of the API")]
+pub(super) struct Trace {
+    trace_id: String,
+    service: String,
+    operation: String,
+    /// By the clock of its first span.
+    #[serde(with = "rfc3339::option")]
+    started_at: Option<OffsetDateTime>,
+    /// Receipt of the first of its spans; absent before it is judged.
+    #[serde(with = "rfc3339::option", skip_serializing_if = "Option::is_none")]
+    received_at: Option<OffsetDateTime>,
+    duration_ms: f64,
+    span_count: usize,
+    services: usize,
+    errors: usize,
+    /// Nothing of it is known to be missing; absent before it is judged.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    complete: Option<bool>,
+    /// When it was judged.
+    #[serde(with = "rfc3339::option")]
+    evaluated_at: Option<OffsetDateTime>,
+    /// It will be looked at, for the first time or again.
+    pending: bool,
+    defects: Vec<String>,
+    occurrences: Vec<Found>,
+    spans: Vec<Span>,
+    next: Option<String>,
+}
+
+/// What a rule found in the trace.
+#[derive(Serialize)]
+struct Found {
+    finding: String,
+    rule: String,
+    #[serde(flatten)]
+    occurrence: Occurrence,
+}
+
+/// One span. `effect` stands at calls only.
+#[derive(Serialize)]
+#[expect(clippy::struct_field_names, reason = "the names are promises of the API")]
+struct Span {
+    span_id: String,
+    parent_id: Option<String>,
+    name: String,
+    service: String,
+    operation: String,
+    kind: &'static str,
+    offset_ms: f64,
+    duration_ms: f64,
+    status: &'static str,
+    outcome: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    effect: Option<&'static str>,
+    on_critical_path: bool,
+    scope: String,
+    attributes: Map<String, Value>,
+    events: Vec<json::Event>,
+    links: Vec<json::Link>,
+    /// Findings that it is evidence of.
+    occurrences: Vec<String>,
+}
+
+/// Answers `GET /traces/{id}`.
+pub(super) async fn show(
+    State(shown): State<Shown>,
+    Path(id): Path<String>,
+    Asked(mut parameters): Asked,
+) -> Result<Json<Trace>, ApiError> {
+    let limit = parameters.limit()?;
+    let after = parameters.text("after")?;
+    parameters.finish()?;
+    let missing = || Failure::missing("such trace");
+    let id: TraceId = id.parse().map_err(|_| missing())?;
+    let found = shown.trace(id, Part::ByStart(after, limit)).await?;
+    Ok(Json(trace(found.ok_or_else(missing)?)))
+}
+
+fn trace(view: TraceView) -> Trace {
+    let findings: Vec<String> = view.occurrences.iter().map(|found| found.finding.to_string()).collect();
+    let spans = view.spans.into_iter().map(|shown| span(shown, &findings)).collect();
+    let (service, operation) = view.name;
+    let occurrences = view.occurrences.into_iter().map(|found| Found {
+        finding: found.finding.to_string(),
+        rule: found.rule,
+        occurrence: found.occurrence,
+    });
+    Trace {
+        trace_id: view.id.to_string(),
+        service,
+        operation,
+        started_at: OffsetDateTime::from_unix_timestamp_nanos(view.start_ns.into()).ok(),
+        received_at: view.summary.as_ref().map(|summary| summary.received_at),
+        duration_ms: view.duration_ms,
+        span_count: view.total,
+        services: view.services,
+        errors: view.errors,
+        complete: view.summary.as_ref().map(|summary| summary.complete),
+        evaluated_at: view.summary.as_ref().map(|summary| summary.evaluated_at),
+        pending: view.pending,
+        defects: view.defects,
+        occurrences: occurrences.collect(),
+        spans,
+        next: view.next,
+    }
+}
+
+fn span(shown: SpanView, findings: &[String]) -> Span {
+    let mut occurrences: Vec<String> =
+        shown.evidence_of.iter().filter_map(|(index, _)| findings.get(*index).cloned()).collect();
+    occurrences.dedup();
+    Span {
+        span_id: shown.span_id.to_string(),
+        parent_id: shown.parent_id.map(|id| id.to_string()),
+        name: shown.name,
+        service: shown.service,
+        operation: shown.operation,
+        kind: shown.kind,
+        offset_ms: shown.offset_ms,
+        duration_ms: shown.duration_ms,
+        status: shown.status,
+        outcome: shown.outcome,
+        effect: shown.effect,
+        on_critical_path: shown.on_critical_path,
+        scope: shown.scope,
+        attributes: shown.attributes,
+        events: shown.events,
+        links: shown.links,
+        occurrences,
+    }
+}

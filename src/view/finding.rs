@@ -1,0 +1,85 @@
+//! One finding with all that belongs to it.
+
+use time::OffsetDateTime;
+
+use super::cursor::narrow;
+use super::{Cursor, Failure, Parameters, Shown, Slice};
+use crate::findings::Fingerprint;
+use crate::findings::shape::Finding;
+use crate::model::{SpanId, TraceId};
+use crate::rules;
+use crate::store::occurrences::{OccurrencePlace, Related, Sighting};
+
+/// A finding, its newest occurrences, and what its rule advises.
+#[derive(Clone, Debug)]
+pub struct Detail {
+    /// The finding.
+    pub finding: Finding,
+    /// The rule's remedy, Markdown; `None` where the rule is gone from this version.
+    pub remedy: Option<String>,
+    /// Newest first; the first one is the example. Empty where its traces are no longer kept.
+    pub recent: Vec<Sighting>,
+    /// Other findings that the example's trace shows at the same place.
+    pub related: Vec<Related>,
+}
+
+/// An occurrence's name for lists.
+const OCCURRENCES: &str = "occurrences";
+
+impl Shown {
+    /// The finding that the text `id` names, with at most `recent` occurrences.
+    pub async fn finding(&self, id: &str, recent: u32) -> Result<Option<Detail>, Failure> {
+        let Ok(id) = id.parse::<Fingerprint>() else { return Ok(None) };
+        let Some(finding) = self.store.finding(id, &self.config.server.public_url).await? else {
+            return Ok(None);
+        };
+        let recent = self.store.occurrences_of(id, None, None, None, recent).await?;
+        let example = recent.first().and_then(|sighting| sighting.occurrence.trace_id.parse().ok());
+        let related = match example {
+            Some(trace) => self.store.related_in(trace, id).await?,
+            None => Vec::new(),
+        };
+        let remedy = rules::find(&finding.claim.rule).map(|rule| rule.section("Remedy"));
+        Ok(Some(Detail { finding, remedy, recent, related }))
+    }
+
+    /// One page of a finding's occurrences, newest first; `None` where there is no such finding.
+    pub async fn occurrences(
+        &self,
+        id: &str,
+        mut parameters: Parameters,
+        now: OffsetDateTime,
+    ) -> Result<Option<Slice<Sighting>>, Failure> {
+        let since = parameters.instant("since", now)?;
+        let until = parameters.instant("until", now)?;
+        let after = parameters.text("after")?;
+        let limit = parameters.limit()?;
+        parameters.finish()?;
+        let after = after.map(|text| place(&text)).transpose()?;
+        let Ok(id) = id.parse::<Fingerprint>() else { return Ok(None) };
+        if self.store.finding(id, "").await?.is_none() {
+            return Ok(None);
+        }
+        let found = self.store.occurrences_of(id, since, until, after, limit + 1).await?;
+        Ok(Some(Slice::of(found, limit, cursor)))
+    }
+}
+
+fn place(text: &str) -> Result<OccurrencePlace, Failure> {
+    let [seen_at, high, low, span] = Cursor::key_of(text, OCCURRENCES)?;
+    let wrong = |_| Failure::parameter("after", "not a cursor of this list; take it from `next`");
+    Ok(OccurrencePlace {
+        seen_at: OffsetDateTime::from_unix_timestamp_nanos(seen_at).map_err(wrong)?,
+        trace: TraceId((u128::from(narrow::<u64>(high)?) << 64) | u128::from(narrow::<u64>(low)?)),
+        span: SpanId(narrow(span)?),
+    })
+}
+
+fn cursor(sighting: &Sighting) -> Cursor {
+    let occurrence = &sighting.occurrence;
+    let seen_at = occurrence.seen_at.map_or(0, OffsetDateTime::unix_timestamp_nanos);
+    let trace = occurrence.trace_id.parse::<TraceId>().map_or(0, |id| id.0);
+    let span = occurrence.span_id.parse::<SpanId>().map_or(0, |id| id.0);
+    let (high, low) = ((trace >> 64) as u64, trace as u64);
+    Cursor::new(OCCURRENCES, vec![seen_at, high.into(), low.into(), span.into()])
+}

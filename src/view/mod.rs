@@ -1,0 +1,57 @@
+//! What programs (`api`) and people (`web`) are both shown, before it takes its form: parameters and filters, a
+//! finding with all that belongs to it, a trace as its spans mean it today, a page of a list, a failure.
+//!
+//! Nothing here knows JSON's shapes of the API or HTML.
+
+mod cursor;
+mod failure;
+mod filter;
+mod finding;
+pub mod json;
+mod parameters;
+mod tagged;
+mod trace;
+
+use std::sync::Arc;
+
+pub use cursor::Cursor;
+pub use failure::Failure;
+pub use filter::{Filter, SORTS};
+pub use finding::Detail;
+pub use parameters::{MAX_LIMIT, Parameters};
+pub use tagged::tagged;
+pub use trace::{Part, SpanView, TraceView};
+
+use crate::config::Config;
+use crate::store::Store;
+use crate::telemetry::Metrics;
+
+/// What answering takes. Cheap to clone.
+#[derive(Clone)]
+pub struct Shown {
+    /// Where everything is.
+    pub store: Store,
+    /// For `/metrics`.
+    pub metrics: Metrics,
+    /// For links and thresholds.
+    pub config: Arc<Config>,
+}
+
+/// A page of a list: some items, and where the next page starts.
+#[derive(Clone, Debug)]
+pub struct Slice<T> {
+    /// The items, in the list's order.
+    pub items: Vec<T>,
+    /// Where to go on; `None` at the end.
+    pub next: Option<String>,
+}
+
+impl<T> Slice<T> {
+    /// Of `limit + 1` items that were asked for, keeps `limit`; the last one kept says where the next page starts.
+    pub fn of(mut items: Vec<T>, limit: u32, cursor: impl Fn(&T) -> Cursor) -> Self {
+        let more = items.len() > limit as usize;
+        items.truncate(limit as usize);
+        let next = items.last().filter(|_| more).map(|last| cursor(last).to_string());
+        Self { items, next }
+    }
+}

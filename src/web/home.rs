@@ -1,0 +1,161 @@
+//! `/`: the nine fallacies, what is open under each, what is new, and whether anything arrives at all.
+
+use axum::extract::State;
+use maud::{Markup, html};
+use time::OffsetDateTime;
+
+use super::error::PageError;
+use super::findings::table;
+use super::layout::{Page, Section};
+use super::words;
+use crate::clock;
+use crate::config::Config;
+use crate::findings::life::Status;
+use crate::findings::shape::Finding;
+use crate::rules::{self, Fallacy, Severity};
+use crate::store::findings::{OpenCount, Sort, Wanted};
+use crate::store::query::Arrival;
+use crate::view::Shown;
+
+/// Newest findings on the board.
+const NEWEST: u32 = 8;
+
+/// What the board shows.
+struct Board {
+    counts: Vec<OpenCount>,
+    /// Worst open finding of each fallacy that has one.
+    worst: Vec<Finding>,
+    newest: Vec<Finding>,
+    arrival: Arrival,
+}
+
+/// Answers `/`.
+pub(super) async fn show(State(shown): State<Shown>) -> Result<Page, PageError> {
+    let arrival = shown.store.arrival().await?;
+    if arrival.last_at.is_none() {
+        let mut page = Page::new("Waiting for the first span", Section::Board, first_start(&shown.config));
+        page.refresh = Some(5);
+        return Ok(page);
+    }
+    let url = &shown.config.server.public_url;
+    let open = Wanted { statuses: vec![Status::Open], ..Wanted::default() };
+    let newest = shown.store.list_findings(&open, Sort::FirstSeen, None, NEWEST, url).await?;
+    let board = Board {
+        counts: shown.store.open_counts().await?,
+        worst: shown.store.worst_open(url).await?,
+        newest: newest.into_iter().map(|listed| listed.finding).collect(),
+        arrival,
+    };
+    Ok(Page::new("Fallacies", Section::Board, page(&board, clock::now())).api("/api/v1/findings"))
+}
+
+/// The board.
+fn page(board: &Board, now: OffsetDateTime) -> Markup {
+    let open: i64 = board.counts.iter().map(|count| count.open).sum();
+    html! {
+        h1 { "Fallacies of distributed computing" }
+        p.lead {
+            @if open == 0 { "Nothing is open. " } @else {
+                a href="/findings" { (words::counted(open, "finding is", "findings are")) " open" } ". "
+            }
+            "Each row is an assumption that code makes about the network; its findings are proven from your traces."
+        }
+        (arrival(&board.arrival, now))
+        section aria-labelledby="board" {
+            h2.unseen id="board" { "Open findings by fallacy" }
+            div.scroll { table.board {
+                thead { tr {
+                    th scope="col" { "Assumption" } th scope="col" { "Open" } th scope="col" { "Worst finding" }
+                } }
+                tbody { @for fallacy in Fallacy::ALL { (row(board, fallacy)) } }
+            } }
+        }
+        section aria-labelledby="newest" {
+            h2 id="newest" { "Newest findings" }
+            @if board.newest.is_empty() {
+                p.empty {
+                    "No finding has opened yet. A trace is judged a few seconds after its last span; what was seen too "
+                    "seldom to speak of is listed as " a href="/findings?status=candidate" { "candidates" } "."
+                }
+            } @else { (table(&board.newest, now)) }
+        }
+    }
+}
+
+fn row(board: &Board, fallacy: Fallacy) -> Markup {
+    let is_covered = rules::RULES.iter().any(|rule| rule.fallacy == fallacy);
+    let of_it = board.counts.iter().filter(|count| count.fallacy == fallacy);
+    let scale = [Severity::Critical, Severity::High, Severity::Medium, Severity::Low];
+    let by_severity = scale.map(|severity| {
+        let open: i64 =
+            of_it.clone().filter(|count| count.severity == severity).map(|count| count.open).sum();
+        (severity, open)
+    });
+    let worst = board.worst.iter().find(|finding| finding.claim.fallacy == fallacy);
+    html! {
+        tr.uncovered[!is_covered] {
+            th scope="row" {
+                @if is_covered { a href={ "/findings?fallacy=" (fallacy.id()) } { (fallacy.title()) } }
+                @else { (fallacy.title()) }
+            }
+            td.tight {
+                @if !is_covered { span.note { "no rule yet" } }
+                @else if by_severity.iter().all(|(_, open)| *open == 0) { span.none { "none" } }
+                @else {
+                    @for (severity, open) in by_severity.iter().filter(|(_, open)| *open > 0) {
+                        a.count href={ "/findings?fallacy=" (fallacy.id()) "&severity=" (severity.id()) } {
+                            (words::number(*open)) " " (words::severity(*severity))
+                        } " "
+                    }
+                }
+            }
+            td {
+                @if let Some(worst) = worst {
+                    a href={ "/findings/" (worst.claim.id) } { (worst.claim.headline) }
+                    " " span.note { (worst.claim.service) }
+                }
+            }
+        }
+    }
+}
+
+fn arrival(arrival: &Arrival, now: OffsetDateTime) -> Markup {
+    html! {
+        p.arrival {
+            @if let Some(last) = arrival.last_at { "Last span " (words::age(last, now)) "." }
+            @if arrival.pending > 0 {
+                " " (words::counted(arrival.pending, "trace waits", "traces wait")) " to be judged."
+            }
+            " " (words::counted(arrival.traces, "trace", "traces")) " with "
+            (words::counted(arrival.spans, "span", "spans")) " judged in the last 10 minutes."
+        }
+    }
+}
+
+/// Before anything has arrived: what to do, and nothing else.
+fn first_start(config: &Config) -> Markup {
+    let (grpc, http) = (config.otlp.grpc, config.otlp.http);
+    html! {
+        h1 { "Waiting for the first span" }
+        p.lead { "Point any OpenTelemetry SDK or collector here. Two environment variables are enough:" }
+        pre tabindex="0" {
+            "OTEL_EXPORTER_OTLP_ENDPOINT=http://" (http) "\n"
+            "OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf\n"
+        }
+        p { "Or over gRPC:" }
+        pre tabindex="0" {
+            "OTEL_EXPORTER_OTLP_ENDPOINT=http://" (grpc) "\n"
+            "OTEL_EXPORTER_OTLP_PROTOCOL=grpc\n"
+        }
+        p.arrival.waiting role="status" { "No span yet. This page looks again every 5 seconds." }
+        section aria-labelledby="then" {
+            h2 id="then" { "What happens then" }
+            ol {
+                li { "Spans are stored as they come, with secrets in them redacted." }
+                li { "A trace is judged " (config.traces.quiet_period) " after its last span." }
+                li { "What it proves appears here, each finding with its evidence and how to fix it." }
+            }
+            p { "Meanwhile: " a href="/rules" { "what is looked for" } "." }
+        }
+    }
+}
