@@ -86,15 +86,20 @@ async fn seed(database: &Database) {
     }
 }
 
-/// Makes the role as an operator does, and connects as it.
-async fn read_only(database: &Database) -> PgConnection {
+/// Makes the role as an operator does.
+async fn make_role(connection: &mut PgConnection) {
     // Roles belong to the whole server, which tests share.
     static ALONE: Mutex<()> = Mutex::const_new(());
     let _alone = ALONE.lock().await;
     let script = fs::read_to_string("dashboards/database/10_read_only_role.sql").unwrap();
     for _ in 0..2 {
-        sqlx::raw_sql(AssertSqlSafe(script.clone())).execute(&database.pool).await.unwrap();
+        sqlx::raw_sql(AssertSqlSafe(script.clone())).execute(&mut *connection).await.unwrap();
     }
+}
+
+/// Connects as the role, freshly made.
+async fn read_only(database: &Database) -> PgConnection {
+    make_role(&mut *database.pool.acquire().await.unwrap()).await;
     PgConnection::connect_with(&database.options.clone().username("grafana_ro")).await.unwrap()
 }
 
@@ -257,6 +262,18 @@ async fn the_reading_role_reads_views_and_nothing_else() {
     // What a later version adds can be read at once.
     sqlx::raw_sql("create view debunk_views.later as select 1 as one").execute(&database.pool).await.unwrap();
     assert_eq!(run(&mut connection, "select one from later").await.len(), 1);
+}
+
+#[tokio::test]
+async fn the_reading_role_may_be_made_before_the_first_start() {
+    let database = Database::fresh().await;
+    sqlx::raw_sql("create database bare").execute(&database.pool).await.unwrap();
+    let bare = database.options.clone().database("bare");
+    make_role(&mut PgConnection::connect_with(&bare).await.unwrap()).await;
+    let store = debunk::store::Store::new(&bare, &debunk::config::Database::default());
+    store.migrate().await.unwrap();
+    let mut connection = PgConnection::connect_with(&bare.username("grafana_ro")).await.unwrap();
+    assert!(run(&mut connection, "select id from finding").await.is_empty());
 }
 
 #[test]
