@@ -99,7 +99,7 @@ async fn make_role(connection: &mut PgConnection) {
 
 /// Connects as the role, freshly made.
 async fn read_only(database: &Database) -> PgConnection {
-    make_role(&mut *database.pool.acquire().await.unwrap()).await;
+    make_role(&mut database.pool.acquire().await.unwrap()).await;
     PgConnection::connect_with(&database.options.clone().username("grafana_ro")).await.unwrap()
 }
 
