@@ -10,6 +10,11 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Millis(pub u32);
 
+/// Nanoseconds to whole milliseconds, for sentences.
+pub(crate) fn whole_ms(ns: i64) -> i64 {
+    ns.saturating_add(500_000) / 1_000_000
+}
+
 impl Millis {
     /// The same as a duration.
     pub fn duration(self) -> Duration {

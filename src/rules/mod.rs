@@ -5,10 +5,17 @@
 //! `mod` line and in the registry below, and run `make snap` for its page and its section of the example settings.
 //! API entry, command line and tests follow by themselves.
 
+mod latency_is_zero {
+    pub(super) mod chatty_sequential_calls;
+}
 mod millis;
 mod occurrence;
+mod transport_cost_is_zero {
+    pub(super) mod n_plus_one;
+}
 
 pub use millis::Millis;
+pub(crate) use millis::whole_ms;
 pub use occurrence::{Confidence, Cost, Diverged, Duplicated, Evidence, Fallacy, Harm, Occurrence, Severity};
 
 use serde::{Deserialize, Serialize};
@@ -61,7 +68,10 @@ macro_rules! registry {
     };
 }
 
-registry! {}
+registry! {
+    LatencyIsZero => latency_is_zero: chatty_sequential_calls;
+    TransportCostIsZero => transport_cost_is_zero: n_plus_one;
+}
 
 /// The rule of this id.
 pub fn find(id: &str) -> Option<&'static Rule> {

@@ -197,6 +197,13 @@ pub struct Evidence {
     pub note: String,
 }
 
+impl Evidence {
+    /// A span, the part it plays, and the compared values in words.
+    pub fn new(span: SpanIdx, role: &str, note: impl Into<String>) -> Self {
+        Self { span, role: role.to_owned(), note: note.into() }
+    }
+}
+
 /// How a write was duplicated; decides severity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Duplicated {
