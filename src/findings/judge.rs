@@ -28,7 +28,7 @@ pub struct Settings<'a> {
 /// panics is named in the judgement and spares the others.
 pub fn judge(trace_id: TraceId, spans: Vec<Span>, settings: Settings<'_>) -> Judgement {
     let trace = Trace::assemble(spans, Assembly { max_spans: settings.max_spans, settled: settings.settled });
-    let (found, panicked) = inspect(&trace, settings.thresholds);
+    let (found, panicked) = inspect(RULES, &trace, settings.thresholds);
     Judgement {
         trace_id,
         summary: rows::summary(&trace),
@@ -48,10 +48,14 @@ struct Found {
     severity: Severity,
 }
 
-fn inspect(trace: &Trace, thresholds: &Thresholds) -> (Vec<Found>, Vec<&'static str>) {
+fn inspect(
+    rules: &'static [Rule],
+    trace: &Trace,
+    thresholds: &Thresholds,
+) -> (Vec<Found>, Vec<&'static str>) {
     let mut found = Vec::new();
     let mut panicked = Vec::new();
-    for (number, rule) in RULES.iter().enumerate() {
+    for (number, rule) in rules.iter().enumerate() {
         let Ok(occurrences) = catch_unwind(AssertUnwindSafe(|| rule.inspect(trace, thresholds))) else {
             panicked.push(rule.id);
             continue;
@@ -206,4 +210,27 @@ pub fn judge_all(spans: Vec<Span>, settings: Settings<'_>) -> Vec<Judgement> {
         traces.entry(span.trace).or_default().push(span);
     }
     traces.into_iter().map(|(id, spans)| judge(id, spans, settings)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rule_that_panics_is_named_and_spares_the_others() {
+        static RULES: [Rule; 2] = [Rule::broken("first"), Rule::broken("second")];
+        let trace = Trace::assemble(Vec::new(), Assembly::default());
+        let (found, panicked) = inspect(&RULES, &trace, &Thresholds::default());
+        assert!(found.is_empty());
+        assert_eq!(panicked, ["first", "second"]);
+    }
+
+    #[test]
+    fn no_spans_are_no_findings() {
+        let thresholds = Thresholds::default();
+        let settings = Settings { thresholds: &thresholds, max_spans: 10, settled: true };
+        let judgement = judge(TraceId(1), Vec::new(), settings);
+        assert_eq!(judgement.occurrences, Vec::new());
+        assert_eq!((judgement.summary.spans, judgement.unsettled), (0, false));
+    }
 }

@@ -127,3 +127,18 @@ impl Rule {
         text.trim().to_owned()
     }
 }
+
+#[cfg(test)]
+impl Rule {
+    /// A rule with a mistake in it.
+    pub(crate) const fn broken(id: &'static str) -> Self {
+        Self {
+            id,
+            fallacy: Fallacy::OutcomeIsKnown,
+            source: "",
+            enabled: |_| true,
+            inspect: |_, _| panic!("a mistake"),
+            section: |_| serde_json::Value::Null,
+        }
+    }
+}

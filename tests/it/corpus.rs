@@ -151,6 +151,22 @@ fn our_own_recordings_are_judged_rightly() {
     judge_cases(Path::new("tests/data"), "lab_cases.json");
 }
 
+/// The arena is canonical: what arrives late, twice or in another order is the same trace.
+#[test]
+fn order_and_repetition_change_no_judgement() {
+    let thresholds = Thresholds::default();
+    let settings = Settings { thresholds: &thresholds, max_spans: 10_000, settled: true };
+    for name in ["lab-python", "lab-node"] {
+        for (id, received) in read(Path::new("tests/data"), name) {
+            let spans = semconv::spans(&received, &BTreeMap::new());
+            let mut again: Vec<_> = received.iter().rev().cloned().collect();
+            again.extend(received.iter().step_by(2).cloned());
+            let again = semconv::spans(&again, &BTreeMap::new());
+            assert_eq!(judge(id, spans, settings), judge(id, again, settings), "{name} {id}");
+        }
+    }
+}
+
 #[test]
 fn known_cases_are_judged_rightly() {
     if let Some(folder) = elsewhere() {
