@@ -10,4 +10,5 @@ mod dashboards;
 mod demo;
 mod generated;
 mod pages;
+mod scan;
 mod store;
