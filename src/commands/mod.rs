@@ -5,6 +5,7 @@ pub mod check;
 pub mod demo;
 pub mod rules;
 pub mod scan;
+pub mod send;
 
 use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::process::ExitCode;

@@ -5,6 +5,9 @@
 
 use std::io::{self, BufRead, Read};
 
+#[expect(clippy::disallowed_types, reason = "this is where they get their cap")]
+use flate2::bufread::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
+
 use super::{DecodeError, Malformed, NoRoom, Place, Room};
 
 /// How bytes are compressed.
@@ -92,6 +95,7 @@ pub fn stream<'a>(
     reader(compression, input, 27)
 }
 
+#[expect(clippy::disallowed_types, reason = "this is where they get their cap")]
 fn reader<'a>(
     compression: Compression,
     mut input: impl BufRead + Send + 'a,
@@ -99,11 +103,11 @@ fn reader<'a>(
 ) -> io::Result<Box<dyn Read + Send + 'a>> {
     Ok(match compression {
         Compression::None => Box::new(input),
-        Compression::Gzip => Box::new(raw::Gzip::new(input)),
-        Compression::Deflate if is_zlib(input.fill_buf()?) => Box::new(raw::Zlib::new(input)),
-        Compression::Deflate => Box::new(raw::Deflate::new(input)),
+        Compression::Gzip => Box::new(MultiGzDecoder::new(input)),
+        Compression::Deflate if is_zlib(input.fill_buf()?) => Box::new(ZlibDecoder::new(input)),
+        Compression::Deflate => Box::new(DeflateDecoder::new(input)),
         Compression::Zstd => {
-            let mut decoder = raw::Zstd::with_buffer(input)?;
+            let mut decoder = zstd::Decoder::with_buffer(input)?;
             decoder.window_log_max(window_log)?;
             Box::new(decoder)
         }
@@ -128,15 +132,6 @@ fn fill(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
         }
     }
     Ok(filled)
-}
-
-/// The raw decoders, under the names that this module uses.
-#[expect(clippy::disallowed_types, reason = "this module is what puts the cap on them")]
-mod raw {
-    pub(super) use flate2::bufread::{
-        DeflateDecoder as Deflate, MultiGzDecoder as Gzip, ZlibDecoder as Zlib,
-    };
-    pub(super) use zstd::stream::read::Decoder as Zstd;
 }
 
 #[cfg(test)]

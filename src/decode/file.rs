@@ -94,8 +94,8 @@ impl Requests {
     ) -> Result<Self, FileError> {
         let read = Arc::new(AtomicU64::new(0));
         let counted = Counted { input, read: Arc::clone(&read) };
-        let sniffed = plain(counted).and_then(|(start, input)| Ok((start.clone(), sniff(&start), input)));
-        let (start, form, input) =
+        let sniffed = plain(counted).map(|(start, input)| (sniff(&start), start, input));
+        let (form, start, input) =
             sniffed.map_err(|source| FileError::Unreadable { file: file.to_owned(), source })?;
         let form = form.map_err(|malformed| FileError::Malformed { file: file.to_owned(), malformed })?;
         let start = start.strip_prefix(BOM).unwrap_or(&start).to_vec();
@@ -281,7 +281,7 @@ fn room() -> impl Fn(usize) -> Result<(), NoRoom> {
 }
 
 fn lines(bytes: &[u8]) -> usize {
-    bytes.iter().filter(|byte| **byte == b'\n').count()
+    bytes.split(|byte| *byte == b'\n').count() - 1
 }
 
 /// Takes off the compression, and looks at how what is below begins.
@@ -332,5 +332,125 @@ impl<R: Read> Read for Counted<R> {
         let read = self.input.read(buffer)?;
         self.read.fetch_add(read as u64, Ordering::Relaxed);
         Ok(read)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use flate2::write::GzEncoder;
+    use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+    use opentelemetry_proto::tonic::trace::v1::{ScopeSpans, Span};
+    use prost::Message;
+
+    use super::*;
+
+    const LINE: &str = r#"{"resourceSpans":[{"scopeSpans":[{"spans":[{"name":"}]{ \" \\"}]}]}]}"#;
+
+    fn read(bytes: &[u8]) -> Result<Vec<(usize, String)>, String> {
+        let requests = Requests::from_reader("f", Cursor::new(bytes.to_vec()), None)
+            .map_err(|error| error.to_string())?;
+        requests
+            .map(|request| {
+                let request = request.map_err(|error| error.to_string())?;
+                Ok((request.line, request.resource_spans[0].scope_spans[0].spans[0].name.clone()))
+            })
+            .collect()
+    }
+
+    fn protobuf() -> Vec<u8> {
+        let span = Span { name: "p".to_owned(), ..Span::default() };
+        let scope_spans = vec![ScopeSpans { spans: vec![span], ..ScopeSpans::default() }];
+        let resource_spans = vec![ResourceSpans { scope_spans, ..ResourceSpans::default() }];
+        ExportTraceServiceRequest { resource_spans }.encode_to_vec()
+    }
+
+    fn gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    #[test]
+    fn the_content_decides_what_a_file_is() {
+        let name = "}]{ \" \\".to_owned();
+        let two = format!("\n{LINE}\n\n{LINE}");
+        let pretty = LINE.replacen('[', "\n [\n", 1);
+        let both = Ok(vec![(2, name.clone()), (4, name.clone())]);
+        assert_eq!(read(two.as_bytes()), both);
+        assert_eq!(read(&gzip(two.as_bytes())), both);
+        assert_eq!(read(&zstd::encode_all(two.as_bytes(), 1).unwrap()), both);
+        assert_eq!(read(pretty.as_bytes()), Ok(vec![(1, name.clone())]));
+        assert_eq!(
+            read(format!("{pretty}{LINE}\r\n").as_bytes()),
+            Ok(vec![(1, name.clone()), (3, name.clone())])
+        );
+        assert_eq!(read(&[BOM, LINE.as_bytes()].concat()), Ok(vec![(1, name)]));
+        assert_eq!(read(&protobuf()), Ok(vec![(1, "p".to_owned())]));
+        assert_eq!(read(&gzip(&protobuf())), Ok(vec![(1, "p".to_owned())]));
+    }
+
+    #[test]
+    fn protobuf_that_begins_like_json_is_protobuf() {
+        // A ResourceSpans of 123 bytes, with a Resource of 34: a line feed, a brace, a line feed, a quote.
+        let mut bytes = vec![0x0a, 123, 0x0a, 34];
+        // One attribute whose key fills the resource, and a schema URL that fills the rest.
+        bytes.extend([0x0a, 32, 0x0a, 30]);
+        bytes.extend([b'k'; 30]);
+        bytes.extend([0x1a, 123 - 38]);
+        bytes.extend([b'u'; 123 - 38]);
+        assert_eq!(bytes[..4], *b"\n{\n\"");
+        let requests = Requests::from_reader("f", Cursor::new(bytes), None).unwrap();
+        let read: Vec<_> = requests.map(|request| request.unwrap().resource_spans).collect();
+        assert_eq!(read[0][0].schema_url.len(), 85);
+    }
+
+    #[test]
+    fn what_is_no_trace_is_named_with_its_place() {
+        let line = |text: &str| format!("{LINE}\n{text}\n{LINE}\n");
+        let cases = [
+            (line(r#"{"resourceSpans":[,]}"#), "f: line 2 column 19: expected value"),
+            (
+                line(r#"{"data":[]}"#),
+                "f: line 2 column 1: no OTLP trace: it holds data, as Jaeger's export has it",
+            ),
+            (line(r#"{"resourceLogs":[]}"#), "f: line 2 column 1: no OTLP trace: it holds logs"),
+            (line(r#"{"a":1}"#), "f: line 2 column 1: no OTLP trace: there is no resourceSpans in it"),
+            (line("nonsense"), "f: line 2 column 2: expected ident"),
+            (format!("{LINE}\n{{\"resourceSpans\":"), "f: line 2 column 17: EOF while parsing a value"),
+            (
+                "[1]".to_owned(),
+                "f: byte 0: no OTLP trace: a JSON array, expected an object with resourceSpans",
+            ),
+            (String::new(), "f: byte 0: the file is empty"),
+            (
+                "hello".to_owned(),
+                "f: byte 0: no OTLP trace: neither JSON nor protobuf, nor one of them compressed with gzip or zstd",
+            ),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(read(text.as_bytes()).unwrap_err(), expected, "{text}");
+        }
+        let cut = &protobuf()[..5];
+        assert_eq!(read(cut).unwrap_err(), "f: byte 0: field longer than its message");
+        let whole = gzip(LINE.as_bytes());
+        assert!(read(&whole[..whole.len() - 9]).unwrap_err().starts_with("cannot read f"));
+    }
+
+    #[test]
+    fn progress_is_what_was_read_of_the_file() {
+        let text = LINE.repeat(1_000);
+        let packed = gzip(text.as_bytes());
+        let size = packed.len() as u64;
+        let mut requests = Requests::from_reader("f", Cursor::new(packed), Some(size)).unwrap();
+        assert_eq!(requests.by_ref().map(Result::unwrap).count(), 1_000);
+        assert_eq!((requests.bytes_read(), requests.size()), (size, Some(size)));
+    }
+
+    #[test]
+    fn a_missing_file_is_named() {
+        let error = Requests::open(Path::new("/nowhere/at.all")).err().unwrap();
+        assert_eq!(error.to_string(), "cannot read /nowhere/at.all");
     }
 }

@@ -38,7 +38,7 @@ pub(super) fn request(bytes: &[u8], room: Room<'_>) -> Result<Request, DecodeErr
     }
 }
 
-/// serde_json puts the place at the end of its message; ours goes first.
+/// `serde_json` puts the place at the end of its message; ours goes first.
 fn malformed(error: &serde_json::Error) -> Malformed {
     let place = Place::Line(error.line(), error.column());
     let text = error.to_string();

@@ -20,3 +20,7 @@ pub fn protobuf(bytes: &[u8], room: Room<'_>) -> Result<Vec<ResourceSpans>, Deco
 pub fn json(bytes: &[u8], room: Room<'_>) -> Result<Vec<ResourceSpans>, DecodeError> {
     json::request(bytes, room).map(|request| request.resource_spans)
 }
+
+#[cfg(test)]
+#[path = "otlp_tests.rs"]
+mod tests;

@@ -31,6 +31,7 @@ enum Message {
 }
 
 /// What a length-delimited field holds.
+#[derive(Clone, Copy)]
 enum Field {
     /// Text or bytes.
     Leaf,

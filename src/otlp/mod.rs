@@ -1,1 +1,55 @@
-//! Empty.
+//! The door: OTLP over gRPC and over HTTP.
+//!
+//! ```text
+//! listen ─► grpc · http ─► read ─► accept ─► store::Writer ─► reply
+//! ```
+//!
+//! The transports only frame; `accept` is the same for both, and so is every limit. A request is
+//! refused before it is buffered, and a success reply means that its spans are committed. It looks into no
+//! attribute beyond its length.
+
+mod accept;
+mod budget;
+pub mod grpc;
+pub mod http;
+mod listen;
+mod other_signals;
+mod read;
+mod status;
+mod trim;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config;
+use crate::store::Writer;
+use crate::telemetry::Metrics;
+
+/// What both transports share.
+pub struct Door {
+    limits: config::Otlp,
+    retention: Duration,
+    budget: Arc<budget::Budget>,
+    writer: Writer,
+    metrics: Metrics,
+    notices: other_signals::Notices,
+}
+
+impl Door {
+    /// A door into the store. `retention` tells how old a span may be to be kept under its own day.
+    pub fn new(limits: &config::Otlp, retention: Duration, writer: Writer, metrics: Metrics) -> Arc<Self> {
+        Arc::new(Self {
+            limits: limits.clone(),
+            retention,
+            budget: budget::Budget::new(limits, metrics.clone()),
+            writer,
+            metrics,
+            notices: other_signals::Notices::default(),
+        })
+    }
+
+    /// Largest body and largest decompressed body.
+    fn max_request(&self) -> usize {
+        self.limits.max_request.0 as usize
+    }
+}

@@ -4,6 +4,7 @@
 
 mod support;
 
+mod accept;
 mod alert;
 mod corpus;
 mod dashboards;

@@ -1,0 +1,171 @@
+//! One export, whichever way it came: decompress, decode, check, redact, trim, store, and only then say so.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use opentelemetry_proto::tonic::trace::v1::ResourceSpans;
+
+use super::budget::Share;
+use super::{Door, read, trim};
+use crate::clock;
+use crate::decode::bounded::{self, Compression};
+use crate::decode::check::{self, Rejections};
+use crate::decode::{DecodeError, otlp};
+use crate::store::{Batch, Days, WriteError, encode};
+
+/// How a message is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Encoding {
+    Protobuf,
+    Json,
+}
+
+/// A message that has been read, with the room that it holds.
+pub(super) struct Incoming {
+    pub(super) encoding: Encoding,
+    pub(super) compression: Compression,
+    pub(super) bytes: Bytes,
+    pub(super) share: Share,
+}
+
+/// Accepted: what could be stored is committed.
+#[derive(Debug)]
+pub(super) struct Receipt {
+    /// Spans that never will be.
+    pub(super) rejections: Rejections,
+}
+
+/// Why an export was not accepted. Nothing of it is acknowledged.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Refusal {
+    /// Not now: send it again.
+    #[error("{why}; send it again later")]
+    Later {
+        /// What was exhausted, as the metric has it.
+        bound: &'static str,
+        /// The same, for people.
+        why: &'static str,
+        /// How long to wait.
+        after: Duration,
+    },
+    /// It is not what it should be: do not send it again.
+    #[error("{0}")]
+    Malformed(String),
+    /// Too large: do not send it again, send less at once.
+    #[error("{0}")]
+    TooLarge(String),
+    /// An encoding that we do not know.
+    #[error("{0}")]
+    Unsupported(String),
+}
+
+impl Refusal {
+    /// Full or away; the database takes longer to come back than a queue to drain.
+    pub(super) fn later(bound: &'static str, why: &'static str) -> Self {
+        let seconds = if bound == "database" { 2 } else { 1 };
+        Self::Later { bound, why, after: Duration::from_secs(seconds) }
+    }
+}
+
+/// Bodies below this are decoded where they arrived; larger ones would keep others waiting.
+const SMALL: usize = 64 << 10;
+
+/// Takes an export in. Returns when it is committed, or why it is not.
+pub(super) async fn accept(door: &Door, incoming: Incoming) -> Result<Receipt, Refusal> {
+    let limits = door.limits.clone();
+    let days = Days::new(clock::now().date(), door.retention);
+    let small = incoming.bytes.len() < SMALL;
+    let prepare = move || prepare(incoming, &limits, &days);
+    let prepared = if small {
+        prepare()
+    } else {
+        let done = tokio::task::spawn_blocking(prepare).await;
+        done.unwrap_or_else(|failed| std::panic::resume_unwind(failed.into_panic()))
+    };
+    let (batch, rejections, _share) = prepared?;
+    door.writer.write(batch).await.map_err(|error| match error {
+        WriteError::Full => Refusal::later("bytes", "too many spans wait to be stored"),
+        WriteError::Unavailable => {
+            Refusal::later("database", "the database cannot store spans at the moment")
+        }
+    })?;
+    Ok(Receipt { rejections })
+}
+
+/// Everything that needs no waiting.
+fn prepare(
+    incoming: Incoming,
+    limits: &crate::config::Otlp,
+    days: &Days,
+) -> Result<(Batch, Rejections, Share), Refusal> {
+    let most = limits.max_request.0 as usize;
+    let Incoming { encoding, compression, bytes, share } = incoming;
+    let mut exports = decode(encoding, compression, bytes, most, &share).map_err(|error| match error {
+        DecodeError::Malformed(malformed) => Refusal::Malformed(malformed.to_string()),
+        DecodeError::NoRoom(no_room) => read::refusal(no_room, most),
+    })?;
+    let rejections = check::check(&mut exports);
+    trim::trim(&mut exports, limits);
+    Ok((encode(exports, days), rejections, share))
+}
+
+fn decode(
+    encoding: Encoding,
+    compression: Compression,
+    received: Bytes,
+    most: usize,
+    share: &Share,
+) -> Result<Vec<ResourceSpans>, DecodeError> {
+    let room = |bytes| share.take(bytes);
+    let mut held = received.len();
+    let bytes = if compression == Compression::None {
+        received
+    } else {
+        let inflated = bounded::inflate(compression, &received, most, &room)?;
+        drop(received);
+        share.give_back(std::mem::replace(&mut held, inflated.capacity()));
+        Bytes::from(inflated)
+    };
+    let exports = match encoding {
+        Encoding::Protobuf => otlp::protobuf(&bytes, &room),
+        Encoding::Json => otlp::json(&bytes, &room),
+    }?;
+    drop(bytes);
+    share.give_back(held);
+    Ok(exports)
+}
+
+impl Door {
+    /// Counts how a request ended.
+    pub(super) fn count(&self, transport: &str, started: Instant, outcome: &Result<Receipt, Refusal>) {
+        let word = match outcome {
+            Ok(Receipt { rejections }) => {
+                for (reason, count) in rejections.by_reason() {
+                    self.metrics.rejection(reason.name(), count);
+                }
+                self.metrics.spans("rejected", rejections.total());
+                if rejections.total() == 0 { "ok" } else { "partial" }
+            }
+            Err(Refusal::Later { bound, .. }) => {
+                self.metrics.refusal(bound);
+                "refused"
+            }
+            Err(permanent) => {
+                self.metrics.rejection(permanent.reason(), 1);
+                "rejected"
+            }
+        };
+        self.metrics.request(transport, word, started.elapsed().as_secs_f64());
+    }
+}
+
+impl Refusal {
+    fn reason(&self) -> &'static str {
+        match self {
+            Self::Later { .. } => "later",
+            Self::Malformed(_) => "malformed",
+            Self::TooLarge(_) => "too_large",
+            Self::Unsupported(_) => "unsupported",
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! OTLP over gRPC: frames unary calls by hand, so that a message is admitted, counted and decompressed by the same
+//! code as over HTTP, before it takes memory. (A ready-made server buffers it first, and answers one that is too
+//! large with a code that OTLP reads as "send it again".)
+//!
+//! Streaming, reflection and health checks are not here.
+
+use std::future::Future;
+use std::io;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Empty, Full};
+use hyper::body::Incoming as Body;
+use tokio::net::TcpListener;
+use tonic::Status;
+
+use super::accept::{Encoding, Incoming, Receipt, Refusal, accept};
+use super::listen::{self, Reply};
+use super::status::Success;
+use super::{Door, read};
+use crate::decode::bounded::Compression;
+
+/// Before each message: one byte whether it is compressed, four how long it is.
+const PREFIX: usize = 5;
+
+const TRACES: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
+const LOGS: &str = "/opentelemetry.proto.collector.logs.v1.LogsService/Export";
+const METRICS: &str = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export";
+
+/// Serves OTLP over gRPC until `shutdown` resolves and all calls in flight are answered.
+pub async fn serve(
+    door: Arc<Door>,
+    listener: TcpListener,
+    shutdown: impl Future<Output = ()>,
+) -> io::Result<()> {
+    let max_streams = door.limits.max_streams;
+    listen::serve(listener, max_streams, shutdown, move |request, peer| {
+        let door = Arc::clone(&door);
+        async move { answer(&door, request, peer).await }
+    })
+    .await
+}
+
+async fn answer(door: &Door, request: Request<Body>, peer: IpAddr) -> Response<Reply> {
+    let is_grpc = request.headers().get(CONTENT_TYPE).is_some_and(|kind| {
+        let kind = kind.as_bytes();
+        kind.starts_with(b"application/grpc") && !kind.starts_with(b"application/grpc-web")
+    });
+    if !is_grpc || request.method() != Method::POST {
+        return not_grpc();
+    }
+    match request.uri().path() {
+        TRACES => {
+            let started = Instant::now();
+            let outcome = export(door, request).await;
+            door.count("grpc", started, &outcome);
+            match outcome {
+                Ok(receipt) => success(Success::from(&receipt)),
+                Err(refusal) => failure(&refusal.grpc()),
+            }
+        }
+        LOGS | METRICS => match read::discard(door, request.into_body(), door.max_request() + PREFIX).await {
+            Ok(()) => {
+                let notice = door.notices.due(peer, Instant::now()).unwrap_or_default();
+                success(Success { rejected: 0, message: notice.to_owned() })
+            }
+            Err(refusal) => failure(&refusal.grpc()),
+        },
+        path => failure(&Status::unimplemented(format!(
+            "there is no {path:?}; debunk serves TraceService/Export of OTLP"
+        ))),
+    }
+}
+
+async fn export(door: &Door, request: Request<Body>) -> Result<Receipt, Refusal> {
+    let (parts, body) = request.into_parts();
+    let named = compression(&parts.headers)?;
+    let (bytes, share) = read::whole(door, body, door.max_request() + PREFIX).await?;
+    let (compressed, bytes) = unframe(bytes)?;
+    let compression = match (compressed, named) {
+        (false, _) => Compression::None,
+        (true, Compression::None) => {
+            return Err(Refusal::Malformed("a compressed message, but no grpc-encoding".to_owned()));
+        }
+        (true, named) => named,
+    };
+    accept(door, Incoming { encoding: Encoding::Protobuf, compression, bytes, share }).await
+}
+
+fn compression(headers: &HeaderMap) -> Result<Compression, Refusal> {
+    let Some(name) = headers.get("grpc-encoding") else { return Ok(Compression::None) };
+    name.to_str().ok().and_then(Compression::from_name).ok_or_else(|| {
+        Refusal::Unsupported(format!("grpc-encoding {name:?} is none of identity, gzip, deflate, zstd"))
+    })
+}
+
+/// The one message of a unary call.
+fn unframe(mut bytes: Bytes) -> Result<(bool, Bytes), Refusal> {
+    let malformed = |why: &str| Refusal::Malformed(why.to_owned());
+    if bytes.len() < PREFIX {
+        return Err(malformed("no message"));
+    }
+    let flag = bytes.get_u8();
+    let length = bytes.get_u32() as usize;
+    match flag {
+        0 | 1 if length == bytes.len() => Ok((flag == 1, bytes)),
+        0 | 1 if length < bytes.len() => Err(malformed("more than one message")),
+        0 | 1 => Err(malformed("the message ends before its time")),
+        _ => Err(malformed("byte 0: neither compressed nor uncompressed")),
+    }
+}
+
+fn success(success: Success) -> Response<Reply> {
+    let message = success.encode(Encoding::Protobuf);
+    let mut framed = BytesMut::with_capacity(PREFIX + message.len());
+    framed.put_u8(0);
+    framed.put_u32(message.len() as u32);
+    framed.put(message);
+    let mut trailers = HeaderMap::new();
+    trailers.insert(Status::GRPC_STATUS, HeaderValue::from_static("0"));
+    let body = Full::new(framed.freeze()).with_trailers(async { Some(Ok(trailers)) });
+    with_headers(Response::new(body.boxed_unsync()))
+}
+
+fn failure(status: &Status) -> Response<Reply> {
+    let mut response = Response::new(Empty::new().boxed_unsync());
+    // Only metadata can be no header, and there is none.
+    status.add_header(response.headers_mut()).expect("codes, escaped text and base64 are headers");
+    with_headers(response)
+}
+
+fn with_headers(mut response: Response<Reply>) -> Response<Reply> {
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    headers.insert("grpc-accept-encoding", HeaderValue::from_static("identity,gzip,deflate,zstd"));
+    response
+}
+
+/// Somebody took this port for the other one.
+fn not_grpc() -> Response<Reply> {
+    let text = "this port speaks OTLP over gRPC; OTLP over HTTP has a port of its own, usually 4318\n";
+    let mut response = Response::new(Full::new(Bytes::from_static(text.as_bytes())).boxed_unsync());
+    *response.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_carries_exactly_one_message() {
+        let framed = |flag: u8, length: u32, message: &[u8]| {
+            let mut bytes = vec![flag];
+            bytes.extend(length.to_be_bytes());
+            bytes.extend(message);
+            unframe(bytes.into())
+        };
+        assert_eq!(framed(0, 3, b"abc"), Ok((false, Bytes::from_static(b"abc"))));
+        assert_eq!(framed(1, 0, b""), Ok((true, Bytes::new())));
+        for wrong in [
+            framed(0, 3, b"ab"),
+            framed(0, 3, b"abcd"),
+            framed(2, 3, b"abc"),
+            unframe(Bytes::from_static(b"\0\0")),
+        ] {
+            assert!(matches!(wrong, Err(Refusal::Malformed(_))));
+        }
+    }
+}
