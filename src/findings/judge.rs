@@ -7,7 +7,7 @@ use super::absorb::{Claim, absorbed};
 use super::severity::{Circumstances, severity};
 use super::{Evidence, Fingerprint, Judged, Judgement, rows, shape};
 use crate::model::{Assembly, Span, Trace, TraceId};
-use crate::rules::{Confidence, Occurrence, RULES, Rule, Severity, Thresholds};
+use crate::rules::{Occurrence, RULES, Rule, Severity, Thresholds};
 use crate::sketch::{self, Mark};
 
 /// Longest remark beside a drawn span, in letters.
@@ -134,11 +134,7 @@ impl Found {
             version: resource.version.clone(),
             evidence: evidence(trace, occurrence),
             not_visible: occurrence.not_visible.clone(),
-            // What nobody will be shown need not be drawn.
-            drawing: match occurrence.confidence {
-                Confidence::Low => String::new(),
-                _ => sketch::render(trace, Some(unit.owner()), &marks(trace, occurrence)),
-            },
+            drawing: sketch::render(trace, Some(unit.owner()), &marks(trace, occurrence)),
             absorbed_by,
         }
     }

@@ -11,5 +11,6 @@ mod dashboards;
 mod demo;
 mod generated;
 mod pages;
+mod scale;
 mod scan;
 mod store;

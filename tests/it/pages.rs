@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use debunk::model::{Assembly, Received, Trace};
+use debunk::model::{Assembly, Received, SpanIdx, Trace};
 use debunk::rules::{Confidence, Cost, Occurrence, RULES, Rule, Thresholds};
 use debunk::semconv::{self, drawn};
 use debunk::sketch::{self, Drawing};
@@ -227,6 +227,28 @@ fn calls_wrapped_in_internal_spans_show_the_same() {
         }
         vec![wrapped]
     });
+}
+
+/// Service, kind and depth of every span, in the order in which a drawing lists them.
+fn outline(trace: &Trace) -> Vec<(String, String, usize)> {
+    let depth = |at| std::iter::successors(trace.parent(at), |above| trace.parent(*above)).count();
+    let row = |at: &SpanIdx| {
+        let span = trace.span(*at);
+        (span.resource.service.clone(), format!("{:?}", span.kind), depth(*at))
+    };
+    let mut rows: Vec<_> = trace.depth_first().iter().map(row).collect();
+    rows.sort();
+    rows
+}
+
+#[test]
+fn a_trace_drawn_and_read_again_has_the_same_outline() {
+    for example in examples() {
+        let trace = example.drawing.trace();
+        let again = sketch::render(&trace, None, &[]);
+        let read = sketch::parse(&again).unwrap_or_else(|error| panic!("{error}\n{again}"));
+        assert_eq!(outline(&read.trace()), outline(&trace), "{}\n{}\n{again}", example.place, example.text);
+    }
 }
 
 #[test]
