@@ -42,6 +42,7 @@ pub fn router(shown: Shown) -> Router {
     Router::new()
         .nest("/api/v1", v1)
         .route("/api", axum::routing::any(nothing_here))
+        .route("/api/", axum::routing::any(nothing_here))
         .route("/api/{*rest}", axum::routing::any(nothing_here))
         .merge(health)
         .layer(middleware::from_fn(guard))

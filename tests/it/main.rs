@@ -13,4 +13,5 @@ mod generated;
 mod pages;
 mod scale;
 mod scan;
+mod show;
 mod store;
