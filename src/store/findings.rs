@@ -200,28 +200,7 @@ impl Store {
 
     /// One finding, whatever its status.
     pub async fn finding(&self, id: Fingerprint, public_url: &str) -> Result<Option<Finding>, StoreError> {
-        let row = sqlx::query_as!(
-            Row,
-            r#"
-            select
-                fingerprint, rule, fallacy, variant, environment, service, operation, callee, headline, status,
-                handling, severity, confidence, time_ns, calls, bytes, unknown_outcomes, duplicate_effects,
-                exposed_calls, occurrences,
-                coalesce((
-                    select sum(h.occurrences)
-                    from finding_hours h
-                    where h.fingerprint = f.fingerprint
-                    and h.hour > now() - interval '24 hours'
-                ), 0)::bigint as "occurrences_24h!",
-                first_seen, last_seen, opened_at, resolved_at, reopened, 0::bigint as "place!"
-            from findings f
-            where fingerprint = $1
-            "#,
-            id.0.cast_signed(),
-        )
-        .fetch_optional(&self.pool)
-        .await?;
-        Ok(row.map(|row| listed(row, public_url)).transpose()?.map(|listed| listed.finding))
+        read(&self.pool, id.0.cast_signed(), public_url).await
     }
 
     /// The worst open finding of each fallacy that has one.
@@ -268,6 +247,36 @@ impl Store {
             })
             .collect()
     }
+}
+
+/// One finding, also inside a transaction.
+pub(super) async fn read(
+    executor: impl sqlx::PgExecutor<'_>,
+    id: i64,
+    public_url: &str,
+) -> Result<Option<Finding>, StoreError> {
+    let row = sqlx::query_as!(
+        Row,
+        r#"
+        select
+            fingerprint, rule, fallacy, variant, environment, service, operation, callee, headline, status,
+            handling, severity, confidence, time_ns, calls, bytes, unknown_outcomes, duplicate_effects,
+            exposed_calls, occurrences,
+            coalesce((
+                select sum(h.occurrences)
+                from finding_hours h
+                where h.fingerprint = f.fingerprint
+                and h.hour > now() - interval '24 hours'
+            ), 0)::bigint as "occurrences_24h!",
+            first_seen, last_seen, opened_at, resolved_at, reopened, 0::bigint as "place!"
+        from findings f
+        where fingerprint = $1
+        "#,
+        id,
+    )
+    .fetch_optional(executor)
+    .await?;
+    Ok(row.map(|row| listed(row, public_url)).transpose()?.map(|listed| listed.finding))
 }
 
 fn listed(row: Row, public_url: &str) -> Result<Listed, StoreError> {

@@ -6,6 +6,7 @@
 
 mod error;
 pub mod findings;
+mod judged;
 mod load;
 pub mod occurrences;
 mod outbox;
@@ -29,6 +30,7 @@ use sqlx::{Connection as _, PgConnection};
 use crate::config;
 
 pub use error::StoreError;
+pub use judged::{Finished, Policy, Tell};
 pub use load::{Loaded, TraceDays};
 pub use outbox::{Change, DueDelivery, Example, NewDelivery, Tried};
 pub use pending::{Backlog, Claimed, Claims};

@@ -1,6 +1,7 @@
 //! The store on a real PostgreSQL.
 
 mod accept;
+mod judge;
 
 use std::time::Duration;
 
