@@ -1,6 +1,7 @@
 //! Tests of the whole service on real components.
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+#![allow(clippy::print_stdout, reason = "a test says what it skipped and shows its tables")]
 
 mod support;
 

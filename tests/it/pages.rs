@@ -41,8 +41,11 @@ fn inspect(rule: &Rule, spans: &[Received]) -> (Trace, Vec<Occurrence>) {
     (trace, found)
 }
 
+/// Variant, (span, role) of each piece of evidence, and confidence.
+type Told = (String, Vec<(String, String)>, Confidence);
+
 /// What a rule found, told by names and roles instead of ids and times.
-fn evidence(rule: &Rule, spans: &[Received]) -> BTreeSet<(String, Vec<(String, String)>, Confidence)> {
+fn evidence(rule: &Rule, spans: &[Received]) -> BTreeSet<Told> {
     let (trace, found) = inspect(rule, spans);
     let told = |occurrence: Occurrence| {
         let rows = occurrence.evidence.iter().map(|row| {
