@@ -21,6 +21,7 @@ use reqwest::header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER};
 use super::{Usage, print};
 use crate::clock;
 use crate::decode::file;
+use crate::sketch::visible;
 
 /// Post trace files to an OTLP server.
 #[derive(ClapArgs, Debug)]
@@ -51,21 +52,30 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 const MOST_SHIFTS: usize = 1 << 20;
 
 /// Spans of a file, or of all.
-#[derive(Clone, Copy, Default)]
-struct Count {
-    sent: u64,
-    rejected: u64,
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Count {
+    /// In the files.
+    pub sent: u64,
+    /// Refused for good.
+    pub rejected: u64,
 }
 
 impl Count {
-    fn accepted(self) -> u64 {
+    /// Taken by the server.
+    pub fn accepted(self) -> u64 {
         self.sent - self.rejected
     }
 }
 
-/// Sends the files one after another. Exits with 1 if the server did not accept every span.
-pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let mut sender = Sender::new(&args)?;
+/// Sends the files. Exits with 1 if the server did not accept every span.
+pub async fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let total = send(args).await?;
+    Ok(ExitCode::from(u8::from(total.rejected > 0)))
+}
+
+/// Sends the files one after another, and prints what became of each.
+pub async fn send(args: &Args) -> anyhow::Result<Count> {
+    let mut sender = Sender::new(args)?;
     let mut total = Count::default();
     let width = args.files.iter().map(|file| name(file).len()).max().unwrap_or(0);
     for file in &args.files {
@@ -77,7 +87,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     if args.files.len() > 1 {
         print(&line("total", total, width))?;
     }
-    Ok(ExitCode::from(u8::from(total.rejected > 0)))
+    Ok(total)
 }
 
 fn line(name: &str, count: Count, width: usize) -> String {
@@ -87,8 +97,7 @@ fn line(name: &str, count: Count, width: usize) -> String {
 
 /// The file's own name; whatever is in it is safe on a terminal.
 fn name(file: &Path) -> String {
-    let name = file.file_name().unwrap_or(file.as_os_str()).to_string_lossy();
-    name.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+    visible(&file.file_name().unwrap_or(file.as_os_str()).to_string_lossy())
 }
 
 struct Sender {
@@ -203,7 +212,8 @@ fn answer(status: StatusCode, after: Option<Duration>, body: &[u8]) -> Answer {
         return Answer::Accepted { rejected, message: partial.error_message };
     }
     let said = tonic_types::pb::Status::decode(body).map(|status| status.message).unwrap_or_default();
-    let why = format!("the server answered {status}: {said}");
+    let why = if said.is_empty() { String::new() } else { format!(": {said}") };
+    let why = format!("the server answered {status}{why}");
     if matches!(status.as_u16(), 429 | 502 | 503 | 504) {
         Answer::Later { why, after }
     } else {
@@ -241,8 +251,7 @@ fn chain(error: &reqwest::Error) -> String {
 
 /// Progress and complaints go where they do not mix with the counts.
 fn note(text: &str) -> anyhow::Result<()> {
-    let safe: String = text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
-    writeln!(stderr().lock(), "{safe}").context("cannot write to standard error")
+    writeln!(stderr().lock(), "{}", visible(text)).context("cannot write to standard error")
 }
 
 fn spans(request: &ExportTraceServiceRequest) -> u64 {

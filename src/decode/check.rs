@@ -56,7 +56,9 @@ impl Rejections {
         let reasons: Vec<_> =
             self.by_reason().map(|(reason, count)| format!("{count} {}", reason.name())).collect();
         let first = self.first.as_deref().unwrap_or_default();
-        format!("{} spans rejected ({}); the first: {first}", self.total(), reasons.join(", "))
+        let total = self.total();
+        let spans = if total == 1 { "span" } else { "spans" };
+        format!("{total} {spans} rejected ({}); the first: {first}", reasons.join(", "))
     }
 
     fn add(&mut self, reason: Reason, span: &Span) {

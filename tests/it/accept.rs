@@ -1,7 +1,9 @@
 //! What the door accepts, refuses and rejects: every case over every transport.
 
 mod bad;
+mod exporters;
 mod good;
 mod house;
 mod limits;
 mod lost;
+mod send;

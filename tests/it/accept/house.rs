@@ -86,7 +86,15 @@ impl House {
         sqlx::query_scalar("select count(*) from spans").fetch_one(pool).await.unwrap()
     }
 
-    /// The line of a metric.
+    /// Spans that are stored and began since yesterday.
+    pub(super) async fn stored_since_yesterday(&self) -> i64 {
+        let pool = &self.database.as_ref().unwrap().pool;
+        let query =
+            "select count(*) from spans where to_timestamp(start_ns / 1e9) > now() - interval '1 day'";
+        sqlx::query_scalar(query).fetch_one(pool).await.unwrap()
+    }
+
+    /// The value of a metric.
     pub(super) fn metric(&self, name: &str) -> Option<String> {
         let text = self.metrics.expose();
         let line = text.lines().find(|line| line.starts_with(name))?;
