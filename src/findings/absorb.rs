@@ -4,10 +4,10 @@
 //! low) absorbs nothing that somebody would be.
 
 use std::cmp::Reverse;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::model::Trace;
+use crate::model::{SpanIdx, Trace};
 use crate::rules::{Confidence, Occurrence, Severity};
 
 /// An occurrence under the rule that made it.
@@ -24,32 +24,42 @@ const PAIRS: &[(&str, &str)] = &[("retry_non_idempotent", "timeout_partial_failu
 
 /// For each claim the position of the one that speaks for it, if any.
 pub(super) fn absorbed(trace: &Trace, claims: &[Claim<'_>]) -> Vec<Option<usize>> {
-    let calls: Vec<BTreeSet<usize>> = claims.iter().map(|claim| calls(trace, claim.occurrence)).collect();
-    let mut by: Vec<Option<usize>> = vec![None; claims.len()];
-    for (own, claim) in claims.iter().enumerate() {
-        by[own] = claims.iter().enumerate().position(|(other, rival)| {
-            other != own
-                && claim.rule != rival.rule
-                && is_shown(rival) >= is_shown(claim)
-                && PAIRS.contains(&(rival.rule, claim.rule))
-                && !calls[own].is_disjoint(&calls[other])
-        });
+    let mut by = absorbed_through_calls(trace, claims);
+    let mut at_span: BTreeMap<SpanIdx, Vec<usize>> = BTreeMap::new();
+    for (own, claim) in claims.iter().enumerate().filter(|(own, _)| by[*own].is_none()) {
+        at_span.entry(claim.occurrence.at).or_default().push(own);
     }
-    for (own, claim) in claims.iter().enumerate() {
-        if by[own].is_some() {
-            continue;
+    for rivals in at_span.into_values() {
+        for own in &rivals {
+            let claim = &claims[*own];
+            let heavier = rivals.iter().filter(|other| {
+                let rival = &claims[**other];
+                rival.rule != claim.rule
+                    && is_shown(claim) <= is_shown(rival)
+                    && weight(claim) < weight(rival)
+            });
+            by[*own] = heavier.max_by_key(|other| weight(&claims[**other])).copied();
         }
-        let rivals = claims.iter().enumerate().filter(|(other, rival)| {
-            *other != own
-                && claim.rule != rival.rule
-                && claim.occurrence.at == rival.occurrence.at
-                && is_shown(rival) >= is_shown(claim)
-                && by[*other].is_none()
-                && weight(claim) < weight(rival)
-        });
-        by[own] = rivals.max_by_key(|(_, rival)| weight(rival)).map(|(other, _)| other);
     }
     by
+}
+
+fn absorbed_through_calls(trace: &Trace, claims: &[Claim<'_>]) -> Vec<Option<usize>> {
+    let mut by_call: BTreeMap<(&str, usize), Vec<usize>> = BTreeMap::new();
+    for (own, claim) in claims.iter().enumerate() {
+        if PAIRS.iter().any(|(absorbs, _)| *absorbs == claim.rule) {
+            for call in calls(trace, claim.occurrence) {
+                by_call.entry((claim.rule, call)).or_default().push(own);
+            }
+        }
+    }
+    let speaker = |claim: &Claim<'_>| {
+        let (absorbs, _) = PAIRS.iter().find(|(_, absorbed)| *absorbed == claim.rule)?;
+        let sharing = calls(trace, claim.occurrence).into_iter();
+        let mut rivals = sharing.filter_map(|call| by_call.get(&(*absorbs, call))).flatten().copied();
+        rivals.find(|rival| is_shown(claim) <= is_shown(&claims[*rival]))
+    };
+    claims.iter().map(speaker).collect()
 }
 
 fn is_shown(claim: &Claim<'_>) -> bool {
@@ -69,4 +79,98 @@ fn weight(claim: &Claim<'_>) -> Weight {
 fn calls(trace: &Trace, occurrence: &Occurrence) -> BTreeSet<usize> {
     let spans = occurrence.evidence.iter().map(|evidence| evidence.span).chain([occurrence.at]);
     spans.filter_map(|at| trace.attempt_of(at)).map(|attempt| attempt.call().index()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rules::{Cost, Duplicated, Evidence, Harm};
+    use crate::sketch;
+
+    const PAYMENT: &str = "\
+|====================| shop  server  POST /order
+| =====x             |   shop  client  POST bank/pay
+|  ========          |     bank  server  POST /pay
+|        ===         |   shop  client  GET stock/7
+";
+
+    fn occurrence(at: u32, evidence: &[u32], confidence: Confidence, millis: u64) -> Occurrence {
+        let row =
+            |span: &u32| Evidence { span: SpanIdx(*span), role: "call".to_owned(), note: String::new() };
+        Occurrence {
+            at: SpanIdx(at),
+            variant: "v",
+            family: "v",
+            group: String::new(),
+            headline: String::new(),
+            why: String::new(),
+            evidence: evidence.iter().map(row).collect(),
+            cost: Cost { time: Duration::from_millis(millis), ..Cost::default() },
+            harm: Harm::Duplicated(Duplicated::Blind),
+            confidence,
+            not_visible: Vec::new(),
+        }
+    }
+
+    /// (rule, occurrence, severity) in the order of the registry.
+    fn absorbed_among(claims: &[(&'static str, Occurrence, Severity)]) -> Vec<Option<usize>> {
+        let trace = sketch::parse(PAYMENT).unwrap().trace();
+        let claims: Vec<Claim<'_>> = claims
+            .iter()
+            .enumerate()
+            .map(|(number, (rule, occurrence, severity))| Claim {
+                number,
+                rule,
+                occurrence,
+                severity: *severity,
+            })
+            .collect();
+        absorbed(&trace, &claims)
+    }
+
+    #[test]
+    fn a_write_done_twice_speaks_for_the_timeout_before_it() {
+        let twice = occurrence(0, &[1], Confidence::Confirmed, 0);
+        let timeout = occurrence(1, &[1, 2], Confidence::Confirmed, 900);
+        let by = absorbed_among(&[
+            ("retry_non_idempotent", twice, Severity::Medium),
+            ("timeout_partial_failure", timeout, Severity::Critical),
+        ]);
+        assert_eq!(by, [None, Some(0)]);
+    }
+
+    #[test]
+    fn of_another_call_it_says_nothing() {
+        let twice = occurrence(3, &[3], Confidence::Confirmed, 0);
+        let timeout = occurrence(1, &[1, 2], Confidence::Confirmed, 0);
+        let by = absorbed_among(&[
+            ("retry_non_idempotent", twice, Severity::Critical),
+            ("timeout_partial_failure", timeout, Severity::Critical),
+        ]);
+        assert_eq!(by, [None, None]);
+    }
+
+    #[test]
+    fn at_one_span_the_worse_then_the_dearer_then_the_first_speaks() {
+        let at = |millis| occurrence(1, &[1], Confidence::High, millis);
+        let worse = [("a", at(0), Severity::Low), ("b", at(0), Severity::High)];
+        assert_eq!(absorbed_among(&worse), [Some(1), None]);
+        let dearer = [("a", at(1), Severity::Low), ("b", at(2), Severity::Low)];
+        assert_eq!(absorbed_among(&dearer), [Some(1), None]);
+        let first = [("a", at(1), Severity::Low), ("b", at(1), Severity::Low)];
+        assert_eq!(absorbed_among(&first), [None, Some(0)]);
+        let same_rule = [("a", at(1), Severity::Low), ("a", at(1), Severity::High)];
+        assert_eq!(absorbed_among(&same_rule), [None, None]);
+    }
+
+    #[test]
+    fn what_nobody_is_shown_speaks_for_nothing_that_is() {
+        let hidden = occurrence(1, &[1], Confidence::Low, 0);
+        let shown = occurrence(1, &[1], Confidence::Medium, 0);
+        let by = absorbed_among(&[
+            ("retry_non_idempotent", hidden, Severity::Critical),
+            ("timeout_partial_failure", shown, Severity::Low),
+        ]);
+        assert_eq!(by, [None, None]);
+    }
 }
