@@ -12,12 +12,13 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use debunk::alert::{Receiver, Receivers};
 use debunk::config;
-use debunk::findings::life::{Event, Status};
+use debunk::findings::life::{Event, Gate, Status};
 use debunk::findings::shape::{Claim, Cost, Finding, Handling};
+use debunk::findings::{Fingerprint, Judged, Judgement, Summary};
 use debunk::loops::{Deliver, Progress, Schedule};
-use debunk::model::TraceId;
+use debunk::model::{SpanId, TraceId};
 use debunk::rules::{Confidence, Fallacy, Severity};
-use debunk::store::{Change, Example, Tried};
+use debunk::store::{Change, Claims, Example, Finished, Policy, Tried};
 use debunk::telemetry::Metrics;
 use futures::StreamExt as _;
 use time::OffsetDateTime;
@@ -449,4 +450,104 @@ async fn deliveries_to_a_receiver_that_is_gone_from_the_settings_end() {
     assert_eq!(database.store.give_up_deliveries(&["ops".to_owned()]).await.unwrap(), 0);
     assert_eq!(database.store.give_up_deliveries(&["dev".to_owned()]).await.unwrap(), 1);
     assert_eq!(row(&database, id).await.state, "dead");
+}
+
+/// What judging yields for a trace that proves one finding, or nothing.
+fn judgement(trace_id: TraceId, proves: bool) -> Judgement {
+    let occurrence = Judged {
+        fingerprint: Fingerprint(0xfeed_face_cafe_beef),
+        rule: "n_plus_one",
+        fallacy: Fallacy::TransportCostIsZero,
+        variant: "sequential",
+        environment: "production".to_owned(),
+        service: "shop".to_owned(),
+        operation: "GET /cart".to_owned(),
+        callee: Some("redis".to_owned()),
+        headline: "one call per item".to_owned(),
+        why: "10 items, one call each".to_owned(),
+        severity: Severity::High,
+        confidence: Confidence::Confirmed,
+        cost: debunk::rules::Cost::default(),
+        span_id: SpanId(7),
+        version: None,
+        evidence: Vec::new(),
+        not_visible: Vec::new(),
+        drawing: String::new(),
+        absorbed_by: None,
+    };
+    Judgement {
+        trace_id,
+        summary: Summary {
+            service: "shop".to_owned(),
+            operation: "GET /cart".to_owned(),
+            environment: "production".to_owned(),
+            start_ns: 0,
+            duration_ns: 1,
+            spans: 1,
+            services: 1,
+            errors: 0,
+            complete: true,
+            defects: Vec::new(),
+        },
+        units: Vec::new(),
+        calls: Vec::new(),
+        occurrences: if proves { vec![occurrence] } else { Vec::new() },
+        unsettled: false,
+        panicked: Vec::new(),
+    }
+}
+
+/// Judges a trace that has just become quiet.
+async fn judge(database: &Database, receivers: &Receivers, proves: bool) {
+    let trace_id = TraceId(7);
+    let touch = "insert into pending (trace_id, first_seen, last_seen, first_day, last_day)
+                 values ($1, now() - interval '1 minute', now() - interval '1 minute', current_date, current_date)";
+    sqlx::query(touch).bind(Uuid::from_u128(trace_id.0)).execute(&database.pool).await.unwrap();
+    let claims = Claims {
+        quiet: Duration::from_secs(1),
+        max_wait: Duration::from_mins(5),
+        lease: Duration::from_secs(30),
+        limit: 1,
+    };
+    let [claimed] = database.store.claim(&claims).await.unwrap().try_into().unwrap();
+    let policy = Policy {
+        gate: Gate { high: 2, medium: 5 },
+        within: Duration::from_hours(24),
+        settle: Duration::from_mins(1),
+    };
+    let tell = |change: &Change| receivers.deliveries(change);
+    let looks = [(claimed, judgement(trace_id, proves))];
+    assert_eq!(database.store.finish(&looks, &policy, &tell).await.unwrap(), [Finished::Done]);
+}
+
+#[tokio::test]
+async fn a_finding_that_opens_and_is_taken_back_is_told_once_each() {
+    let database = Database::fresh().await;
+    database.store.ensure_day(debunk::clock::now().date()).await.unwrap();
+    let peer = Peer::start([]).await;
+    let receivers = receivers(&peer.url);
+    let deliver = Deliver::new(database.store.clone(), only(&receivers), quick(), Metrics::new());
+    judge(&database, &receivers, true).await;
+    judge(&database, &receivers, true).await;
+    deliver_all(&deliver, &database).await;
+    judge(&database, &receivers, false).await;
+    deliver_all(&deliver, &database).await;
+
+    let seen = peer.seen();
+    let events: Vec<_> = seen.iter().map(Seen::event).collect();
+    assert_eq!(events, ["finding.opened", "finding.resolved"]);
+    assert_ne!(seen[0].id(), seen[1].id());
+    let (opened, taken_back) = (seen[0].json(), seen[1].json());
+    let data = &opened["data"];
+    assert_eq!(data["reason"], "gate");
+    assert_eq!(data["finding"]["id"], "feedfacecafebeef");
+    assert_eq!(data["finding"]["status"], "open");
+    assert_eq!(data["finding"]["url"], "http://127.0.0.1:4320/findings/feedfacecafebeef");
+    assert_eq!(data["example"]["why"], "10 items, one call each");
+    assert_eq!(data["example"]["trace_id"], TraceId(7).to_string());
+    let data = &taken_back["data"];
+    assert_eq!(data["reason"], "retracted");
+    assert_eq!(data["previous"], serde_json::json!({"status": "open", "severity": "high"}));
+    assert_eq!(data["finding"]["status"], "candidate");
+    assert!(data.get("example").is_none(), "no trace shows it any more");
 }
