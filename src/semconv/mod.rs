@@ -24,6 +24,7 @@ mod outcome;
 mod reading;
 mod resource;
 mod rpc;
+pub mod secrets;
 mod sql;
 mod template;
 mod url;
