@@ -5,6 +5,7 @@ use http::header::{HeaderValue, RETRY_AFTER};
 use maud::html;
 
 use super::layout::{Page, Section};
+use super::words::capital;
 use crate::view::Failure;
 
 /// A failure that a person reads.
@@ -32,7 +33,7 @@ impl IntoResponse for PageError {
         };
         let body = html! {
             h1 { (title) }
-            p.lead { (sentence(&self.0.detail())) }
+            p.lead { (capital(&self.0.detail())) "." }
             p { (advice) }
             p { a href="/" { "All fallacies" } " · " a href="/findings" { "All findings" } }
         };
@@ -45,11 +46,4 @@ impl IntoResponse for PageError {
         }
         response
     }
-}
-
-/// The failure's words as a sentence.
-fn sentence(detail: &str) -> String {
-    let mut characters = detail.chars();
-    let first = characters.next().map(|first| first.to_uppercase().to_string()).unwrap_or_default();
-    format!("{first}{}.", characters.as_str())
 }

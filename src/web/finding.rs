@@ -17,7 +17,7 @@ const RECENT: u32 = 10;
 /// Answers `/findings/{id}`.
 pub(super) async fn show(State(shown): State<Shown>, Path(id): Path<String>) -> Result<Page, PageError> {
     let detail = shown.finding(&id, RECENT).await?.ok_or_else(|| Failure::missing("such finding"))?;
-    let title = detail.finding.claim.headline.clone();
+    let title = words::plain(&detail.finding.claim.headline);
     let api = format!("/api/v1/findings/{}", detail.finding.claim.id);
     Ok(Page::new(title, Section::Findings, page(&detail, clock::now())).api(api))
 }
@@ -33,7 +33,7 @@ fn page(detail: &Detail, now: OffsetDateTime) -> Markup {
                     " · "
                     a href={ "/rules/" (encoded(&claim.rule)) } { code { (claim.rule) } }
                 }
-                h1 { (claim.headline) }
+                h1 { (words::prose(&claim.headline)) }
                 p.marks {
                     (words::severity(claim.severity))
                     " " span.mark { "confidence " (words::confidence(claim.confidence)) }
@@ -75,7 +75,7 @@ fn shown_by(detail: &Detail, example: &Occurrence) -> Markup {
     html! {
         section aria-labelledby="what" {
             h2 id="what" { "What happened" }
-            p.lead { (example.why) }
+            p.lead { (words::prose(&example.why)) }
         }
         section aria-labelledby="cost" {
             h2 id="cost" { "What it costs" }
@@ -101,7 +101,7 @@ fn shown_by(detail: &Detail, example: &Occurrence) -> Markup {
         @if !example.not_visible.is_empty() {
             section aria-labelledby="unseen" {
                 h2 id="unseen" { "What could not be seen" }
-                ul { @for line in &example.not_visible { li { (line) } } }
+                ul { @for line in &example.not_visible { li { (words::prose(line)) } } }
             }
         }
     }
@@ -146,7 +146,7 @@ fn recent(detail: &Detail, now: OffsetDateTime) -> Markup {
     html! {
         section aria-labelledby="recent" {
             h2 id="recent" { "Recent traces" }
-            div.scroll { table {
+            div.scroll { table.recent {
                 thead { tr {
                     th scope="col" { "Seen" } th scope="col" { "Trace" } th scope="col" { "Severity" }
                     th scope="col" { "What happened there" }
@@ -157,7 +157,7 @@ fn recent(detail: &Detail, now: OffsetDateTime) -> Markup {
                         code { (short(&occurrence.trace_id)) }
                     } }
                     td.tight { (words::severity(occurrence.severity)) }
-                    td { (occurrence.why) }
+                    td { (words::prose(&occurrence.why)) }
                 } } }
             } }
             @if i64::from(RECENT) < detail.finding.occurrences {

@@ -159,8 +159,8 @@ pub(super) fn table(findings: &[Finding], now: OffsetDateTime) -> Markup {
             tbody { @for finding in findings { @let claim = &finding.claim; tr {
                 td.tight { (words::severity(claim.severity)) }
                 th scope="row" {
-                    a href={ "/findings/" (claim.id) } { (claim.headline) }
-                    div.note { (claim.rule) " · " (words::confidence(claim.confidence)) }
+                    a href={ "/findings/" (claim.id) } { (words::prose(&claim.headline)) }
+                    div.note { (claim.rule) " · confidence " (words::confidence(claim.confidence)) }
                 }
                 td.where {
                     (claim.service)

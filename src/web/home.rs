@@ -111,7 +111,7 @@ fn row(board: &Board, fallacy: Fallacy) -> Markup {
             }
             td {
                 @if let Some(worst) = worst {
-                    a href={ "/findings/" (worst.claim.id) } { (worst.claim.headline) }
+                    a href={ "/findings/" (worst.claim.id) } { (words::prose(&worst.claim.headline)) }
                     " " span.note { (worst.claim.service) }
                 }
             }

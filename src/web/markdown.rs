@@ -35,7 +35,7 @@ pub(super) fn drawing(text: &str) -> Markup {
     html! {
         pre.drawing tabindex="0" {
             @for line in text.lines() {
-                @if line.trim_end().ends_with("<<") { b { (line) } } @else { (line) }
+                @if line.contains(" << ") || line.trim_end().ends_with(" <<") { b { (line) } } @else { (line) }
                 "\n"
             }
         }

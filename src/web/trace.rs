@@ -105,7 +105,7 @@ fn found(view: &TraceView) -> Markup {
                     li {
                         span.ordinal { (index + 1) }
                         div {
-                            p { (words::severity(occurrence.severity)) " " (occurrence.why) }
+                            p { (words::severity(occurrence.severity)) " " (words::prose(&occurrence.why)) }
                             p.note {
                                 a href={ "/findings/" (sighting.finding) } { "Finding" } " · "
                                 a href={ "/rules/" (encoded(&sighting.rule)) } { code { (sighting.rule) } } " · "

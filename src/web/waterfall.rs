@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::evidence::{Axis, decimals, grid};
 use super::layout::encoded;
-use super::words::duration;
+use super::words::{duration, prose};
 use crate::model::SpanId;
 use crate::view::{SpanView, TraceView};
 
@@ -50,7 +50,7 @@ fn row(view: &TraceView, span: &SpanView, axis: Axis, marked: Option<SpanId>, bu
                 span.who {
                     (indent(span.depth))
                     @for index in numbers(span) { span.ordinal title=(reason(view, index)) { (index + 1) } " " }
-                    span.service { (span.service) } " " (span.operation)
+                    span.service { (span.service) } " " span.operation { (span.operation) }
                     @if span.failed { " " span.failure { (failure(span)) } }
                 }
                 (bar(span, axis))
@@ -119,7 +119,7 @@ fn body(view: &TraceView, span: &SpanView, budget: &mut usize) -> Markup {
                     p.flag {
                         span.ordinal { (index + 1) } " "
                         a href={ "/findings/" (sighting.finding) } { code { (sighting.rule) } }
-                        " as " b { (role.replace(':', " ")) } ": " (sighting.occurrence.why)
+                        " as " b { (role.replace(':', " ")) } ": " (prose(&sighting.occurrence.why))
                     }
                 }
             }

@@ -80,6 +80,31 @@ fn rfc3339(instant: OffsetDateTime) -> String {
     instant.format(&Rfc3339).unwrap_or_default()
 }
 
+/// A sentence about spans: starts with a capital, and what stands between backticks is code. Nothing else in it is
+/// markup, since much of it was said by spans.
+pub(super) fn prose(text: &str) -> Markup {
+    let parts: Vec<&str> = text.split('`').collect();
+    // A backtick without a partner is a backtick.
+    let whole = if parts.len() % 2 == 1 { parts.len() } else { parts.len() - 1 };
+    html! {
+        @for (index, part) in parts[..whole].iter().enumerate() {
+            @if index % 2 == 1 { code { (part) } } @else if index == 0 { (capital(part)) } @else { (part) }
+        }
+        @for part in &parts[whole..] { "`" (part) }
+    }
+}
+
+/// The text without its marks, for where no markup can stand.
+pub(super) fn plain(text: &str) -> String {
+    capital(&text.replace('`', ""))
+}
+
+/// The text with its first letter as a capital.
+pub(super) fn capital(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
+}
+
 /// Severity by colour and by word.
 pub(super) fn severity(severity: Severity) -> Markup {
     html! { span class={ "severity " (severity.id()) } { (severity.id()) } }
@@ -149,6 +174,19 @@ mod tests {
         ] {
             assert_eq!(duration(ms), words);
         }
+    }
+
+    #[test]
+    fn only_backticks_are_markup_in_a_sentence() {
+        for (text, html) in [
+            ("calls `GET /a` and `b`", "Calls <code>GET /a</code> and <code>b</code>"),
+            ("`<b>` *x* [y](http://z)", "<code>&lt;b&gt;</code> *x* [y](http://z)"),
+            ("one ` alone", "One ` alone"),
+            ("", ""),
+        ] {
+            assert_eq!(prose(text).into_string(), html);
+        }
+        assert_eq!(plain("calls `GET`"), "Calls GET");
     }
 
     #[test]
