@@ -52,7 +52,7 @@ pub struct Arrival {
     pub last_at: Option<OffsetDateTime>,
     /// Traces that await a look.
     pub pending: i64,
-    /// Traces judged that were received within the last 10 minutes.
+    /// Traces judged that were received within the last minute.
     pub traces: i64,
     /// Their spans.
     pub spans: i64,
@@ -114,7 +114,7 @@ impl Store {
                 count(*) as "traces!",
                 coalesce(sum(spans), 0)::bigint as "spans!"
             from traces
-            where received_at > now() - interval '10 minutes'
+            where received_at > now() - interval '1 minute'
             "#,
         )
         .fetch_one(&self.pool)

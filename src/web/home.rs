@@ -127,7 +127,7 @@ fn arrival(arrival: &Arrival, now: OffsetDateTime) -> Markup {
                 " " (words::counted(arrival.pending, "trace waits", "traces wait")) " to be judged."
             }
             " " (words::counted(arrival.traces, "trace", "traces")) " with "
-            (words::counted(arrival.spans, "span", "spans")) " judged in the last 10 minutes."
+            (words::counted(arrival.spans, "span", "spans")) " judged in the last minute."
         }
     }
 }

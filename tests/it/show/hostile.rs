@@ -39,8 +39,8 @@ async fn seeded() -> Database {
     let mut span = seed::span(TRACE, 1, 0, &format!("{HOSTILE}\0"), 0, 100);
     span.attributes = vec![seed::text(HOSTILE, &format!("{HOSTILE}\0"))];
     span.events = vec![seed::event(HOSTILE, vec![seed::text(HOSTILE, HOSTILE)])];
-    span.trace_state = HOSTILE.to_owned();
-    span.status = seed::error(HOSTILE);
+    HOSTILE.clone_into(&mut span.trace_state);
+    span.status = Some(seed::error(HOSTILE));
     span.links = vec![opentelemetry_proto::tonic::trace::v1::span::Link {
         trace_id: vec![1; 16],
         span_id: vec![2; 8],
@@ -58,7 +58,7 @@ async fn seeded() -> Database {
 async fn hostile_strings_are_inert_on_every_page() {
     let database = seeded().await;
     let routes = seed::routes(&database, Config::default());
-    let query: String = HOSTILE.bytes().map(|byte| format!("%{byte:02x}")).collect();
+    let query = HOSTILE.bytes().map(|byte| format!("%{byte:02x}")).collect::<Vec<_>>().concat();
     let trace = format!("{TRACE:032x}");
     for path in [
         "/".to_owned(),

@@ -109,6 +109,7 @@ async fn every_page_is_a_page_that_can_only_be_read() {
 async fn links_between_pages_lead_somewhere() {
     let database = seeded().await;
     let routes = seed::routes(&database, Config::default());
+    let links = Regex::new("href=\"([^\"#]*)[^\"]*\"").unwrap();
     let mut seen = vec!["/".to_owned()];
     let mut next = 0;
     while next < seen.len() && seen.len() < 200 {
@@ -119,7 +120,7 @@ async fn links_between_pages_lead_somewhere() {
         if !answer.header("content-type").starts_with("text/html") {
             continue;
         }
-        for link in Regex::new("href=\"([^\"#]*)[^\"]*\"").unwrap().captures_iter(&answer.body) {
+        for link in links.captures_iter(&answer.body) {
             let link = link[1].replace("&amp;", "&");
             let target = match link.strip_prefix('?') {
                 Some(query) => format!("{}?{query}", path.split('?').next().unwrap()),
@@ -176,7 +177,7 @@ async fn a_finding_tells_its_story_in_order() {
     let places: Vec<_> =
         headings.iter().map(|heading| page.body.find(&format!(">{heading}</h2>")).unwrap()).collect();
     assert!(places.is_sorted(), "{places:?}");
-    assert!(page.body.contains("12 calls of `SELECT item`"));
+    assert!(page.body.contains("12 calls of <code>SELECT item</code>"));
     assert!(page.body.contains("88.0 ms of waiting"), "{}", page.body);
     assert!(page.body.contains("first of 12"));
     assert!(page.body.contains("<b>| =  |   shop  db  SELECT item   &lt;&lt;</b>"));
@@ -225,11 +226,11 @@ async fn a_large_trace_is_shown_in_pages_and_any_span_can_be_gone_to() {
     seed::judged(&database, TRACE).await;
     let routes = seed::routes(&database, Config::default());
     let path = format!("/traces/{TRACE:032x}");
+    let ids = Regex::new("id=\"s-([0-9a-f]{16})\"").unwrap();
     let mut rows = Vec::new();
     for page in 1..=3 {
         let answer = get(&routes, &format!("{path}?page={page}")).await;
         is_a_page(&path, &answer);
-        let ids = Regex::new("id=\"s-([0-9a-f]{16})\"").unwrap();
         rows.extend(ids.captures_iter(&answer.body).map(|id| id[1].to_owned()));
     }
     assert_eq!(rows.len(), 1_201);

@@ -188,8 +188,8 @@ pub(super) fn event(name: &str, attributes: Vec<KeyValue>) -> span::Event {
     span::Event { name: name.to_owned(), attributes, ..span::Event::default() }
 }
 
-pub(super) fn error(message: &str) -> Option<Status> {
-    Some(Status { message: message.to_owned(), code: 2 })
+pub(super) fn error(message: &str) -> Status {
+    Status { message: message.to_owned(), code: 2 }
 }
 
 /// Stores spans of one service as an exporter's would be.
