@@ -1,15 +1,10 @@
 //! From a change to a receiver that has heard of it: signed, in order, at least once, and never inwards.
 
-use std::collections::VecDeque;
+mod peer;
+
 use std::io::Write as _;
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use axum::Router;
-use axum::body::{Body, Bytes};
-use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
-use axum::response::{IntoResponse as _, Response};
 use debunk::alert::{Receiver, Receivers};
 use debunk::config;
 use debunk::findings::life::{Event, Gate, Status};
@@ -20,95 +15,13 @@ use debunk::model::{SpanId, TraceId};
 use debunk::rules::{Confidence, Fallacy, Severity};
 use debunk::store::{Change, Claims, Example, Finished, Policy, Tried};
 use debunk::telemetry::Metrics;
-use futures::StreamExt as _;
 use time::OffsetDateTime;
-use tokio::task::JoinSet;
 use uuid::Uuid;
 
+use self::peer::{Peer, Reply, Seen};
 use crate::support::database::Database;
 
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
-
-/// What the peer does with a request.
-#[derive(Clone, Debug)]
-enum Reply {
-    Status(u16),
-    With(u16, &'static str, String),
-    Hang,
-    Endless,
-}
-
-/// A request as the peer saw it.
-#[derive(Clone)]
-struct Seen {
-    headers: HeaderMap,
-    body: Bytes,
-}
-
-impl Seen {
-    fn id(&self) -> &str {
-        self.headers["webhook-id"].to_str().unwrap()
-    }
-
-    fn event(&self) -> String {
-        self.json()["type"].as_str().unwrap().to_owned()
-    }
-
-    fn json(&self) -> serde_json::Value {
-        serde_json::from_slice(&self.body).unwrap()
-    }
-}
-
-#[derive(Clone, Default)]
-struct Script {
-    replies: Arc<Mutex<VecDeque<Reply>>>,
-    seen: Arc<Mutex<Vec<Seen>>>,
-    streamed: Arc<Mutex<usize>>,
-}
-
-/// A receiver's server; it answers as told, then 200.
-struct Peer {
-    script: Script,
-    url: String,
-    _server: JoinSet<()>,
-}
-
-impl Peer {
-    async fn start(replies: impl IntoIterator<Item = Reply>) -> Self {
-        let script = Script::default();
-        script.replies.lock().unwrap().extend(replies);
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}/hook", listener.local_addr().unwrap());
-        let app = Router::new().fallback(hear).with_state(script.clone());
-        let mut server = JoinSet::new();
-        server.spawn(async move { axum::serve(listener, app).await.unwrap() });
-        Self { script, url, _server: server }
-    }
-
-    fn seen(&self) -> Vec<Seen> {
-        self.script.seen.lock().unwrap().clone()
-    }
-}
-
-async fn hear(State(script): State<Script>, headers: HeaderMap, body: Bytes) -> Response {
-    script.seen.lock().unwrap().push(Seen { headers, body });
-    let reply = script.replies.lock().unwrap().pop_front().unwrap_or(Reply::Status(200));
-    match reply {
-        Reply::Status(code) => StatusCode::from_u16(code).unwrap().into_response(),
-        Reply::With(code, name, value) => {
-            (StatusCode::from_u16(code).unwrap(), [(name, value)]).into_response()
-        }
-        Reply::Hang => std::future::pending().await,
-        Reply::Endless => {
-            let chunk = Bytes::from(vec![b'x'; 16 << 10]);
-            let chunks = futures::stream::repeat(chunk).map(move |chunk| {
-                *script.streamed.lock().unwrap() += chunk.len();
-                Ok::<_, std::convert::Infallible>(chunk)
-            });
-            Body::from_stream(chunks).into_response()
-        }
-    }
-}
 
 fn settings(url: &str, more: &str) -> (config::Receiver, tempfile::NamedTempFile) {
     let mut secret = tempfile::NamedTempFile::new().unwrap();
@@ -405,11 +318,11 @@ async fn an_endless_reply_is_cut_off() {
     let answer = only(&receivers(&peer.url)).post(Uuid::now_v7(), "{}".to_owned()).await;
     assert_eq!(answer, debunk::alert::Answer::Delivered { status: 200 });
     tokio::time::sleep(Duration::from_millis(50)).await;
-    let streamed = *peer.script.streamed.lock().unwrap();
+    let streamed = peer.streamed();
     // 64 KiB are read; the rest is what the sockets between us hold.
     assert!(streamed < 32 << 20, "{streamed} bytes were sent");
     tokio::time::sleep(Duration::from_millis(50)).await;
-    assert_eq!(*peer.script.streamed.lock().unwrap(), streamed, "the connection is still open");
+    assert_eq!(peer.streamed(), streamed, "the connection is still open");
 }
 
 #[tokio::test]

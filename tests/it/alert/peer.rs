@@ -1,0 +1,98 @@
+//! The other end of a webhook: a real HTTP server that remembers what it was sent and answers as it is told.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse as _, Response};
+use futures::StreamExt as _;
+use tokio::task::JoinSet;
+
+/// What the peer does with a request.
+#[derive(Clone, Debug)]
+pub(super) enum Reply {
+    Status(u16),
+    With(u16, &'static str, String),
+    Hang,
+    Endless,
+}
+
+/// A request as the peer saw it.
+#[derive(Clone)]
+pub(super) struct Seen {
+    pub(super) headers: HeaderMap,
+    pub(super) body: Bytes,
+}
+
+impl Seen {
+    pub(super) fn id(&self) -> &str {
+        self.headers["webhook-id"].to_str().unwrap()
+    }
+
+    pub(super) fn event(&self) -> String {
+        self.json()["type"].as_str().unwrap().to_owned()
+    }
+
+    pub(super) fn json(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.body).unwrap()
+    }
+}
+
+#[derive(Clone, Default)]
+struct Script {
+    replies: Arc<Mutex<VecDeque<Reply>>>,
+    seen: Arc<Mutex<Vec<Seen>>>,
+    streamed: Arc<Mutex<usize>>,
+}
+
+/// A receiver's server; it answers as told, then 200.
+pub(super) struct Peer {
+    script: Script,
+    pub(super) url: String,
+    _server: JoinSet<()>,
+}
+
+impl Peer {
+    pub(super) async fn start(replies: impl IntoIterator<Item = Reply>) -> Self {
+        let script = Script::default();
+        script.replies.lock().unwrap().extend(replies);
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/hook", listener.local_addr().unwrap());
+        let app = Router::new().fallback(hear).with_state(script.clone());
+        let mut server = JoinSet::new();
+        server.spawn(async move { axum::serve(listener, app).await.unwrap() });
+        Self { script, url, _server: server }
+    }
+
+    pub(super) fn seen(&self) -> Vec<Seen> {
+        self.script.seen.lock().unwrap().clone()
+    }
+
+    /// Bytes of endless replies so far.
+    pub(super) fn streamed(&self) -> usize {
+        *self.script.streamed.lock().unwrap()
+    }
+}
+
+async fn hear(State(script): State<Script>, headers: HeaderMap, body: Bytes) -> Response {
+    script.seen.lock().unwrap().push(Seen { headers, body });
+    let reply = script.replies.lock().unwrap().pop_front().unwrap_or(Reply::Status(200));
+    match reply {
+        Reply::Status(code) => StatusCode::from_u16(code).unwrap().into_response(),
+        Reply::With(code, name, value) => {
+            (StatusCode::from_u16(code).unwrap(), [(name, value)]).into_response()
+        }
+        Reply::Hang => std::future::pending().await,
+        Reply::Endless => {
+            let chunk = Bytes::from(vec![b'x'; 16 << 10]);
+            let chunks = futures::stream::repeat(chunk).map(move |chunk| {
+                *script.streamed.lock().unwrap() += chunk.len();
+                Ok::<_, std::convert::Infallible>(chunk)
+            });
+            Body::from_stream(chunks).into_response()
+        }
+    }
+}
