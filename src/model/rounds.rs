@@ -147,6 +147,9 @@ impl<'t> Knowledge<'t> {
     }
 
     /// Some round of the open segment had to end before this one could be sent.
+    ///
+    /// A write is a barrier to both sides: what comes after may need it done, and whoever reads first and then
+    /// writes may write because of what was read.
     fn depends(&self, open: &Segment<'t>, round: &Round<'t>) -> bool {
         let barrier = |call: &Call<'t>| {
             call.class() != EffectClass::Safe
@@ -154,22 +157,20 @@ impl<'t> Knowledge<'t> {
                 || grants_access(call)
                 || call.role() == Role::GenAi
         };
+        let writes =
+            |call: &Call<'t>| matches!(call.class(), EffectClass::Idempotent | EffectClass::NonIdempotent);
         // Each round was tested when it came; only the last one is new as a barrier.
         let last = open.rounds.last().map_or(&[][..], Round::calls);
-        // What is known only grows: what the first round did not know, none that was sent with it knew.
+        // What is known only grows: what was not known when the first round was sent came from some answer.
         let first_sent =
             open.rounds.first().and_then(|first| first.calls.last()).map_or(i64::MIN, |call| call.start_ns());
+        let recent = || open.rounds.iter().rev().take(PAGES_BACK).flat_map(Round::calls);
         last.iter().any(barrier)
             || round.calls.iter().any(|call| {
-                call.first().tokens().any(|token| !self.knew(token, first_sent))
+                writes(call)
                     || is_below_agent(*call)
-                    || open
-                        .rounds
-                        .iter()
-                        .rev()
-                        .take(PAGES_BACK)
-                        .flat_map(Round::calls)
-                        .any(|page| is_next_page(*page, *call))
+                    || call.first().tokens().any(|token| !self.knew(token, first_sent))
+                    || recent().any(|page| is_next_page(*page, *call))
             })
     }
 
@@ -314,6 +315,9 @@ mod tests {
             [("a", 0, 50, &[]), ("b", 60, 50, &[]), ("c", 120, 50, &[])];
         let mut build = unit(&steps);
         build.at(4).facts.class = EffectClass::NonIdempotent;
+        assert_eq!(lengths(&build), [1, 1, 1]);
+        let mut build = unit(&steps);
+        build.at(4).facts.class = EffectClass::Unknown;
         assert_eq!(lengths(&build), [2, 1]);
         let mut build = unit(&steps);
         build.failed(2, super::super::Outcome::Error, super::super::Effect::None, 6, true);
