@@ -3,41 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::trace::Trace;
-use super::{Attempt, Facts, HostSource, Role};
+use super::{Attempt, Facts, Role};
 
 /// Most pieces of data that one request is compared by.
 const MOST_TOKENS: usize = 16;
 
-/// Whether a text looks like data rather than like a name: an id, a number of three digits or more, an address.
-///
-/// ```
-/// use debunk::model::looks_like_data;
-/// assert!(looks_like_data("88417") && looks_like_data("T757183C") && looks_like_data("0f8fad5b"));
-/// assert!(!looks_like_data("checkout") && !looks_like_data("v2") && !looks_like_data("12"));
-/// ```
-pub fn looks_like_data(text: &str) -> bool {
-    let has_digit = text.bytes().any(|byte| byte.is_ascii_digit());
-    let all = |is: fn(&u8) -> bool| text.bytes().all(|byte| is(&byte));
-    let digits = 3 <= text.len() && all(u8::is_ascii_digit);
-    let hex = 6 <= text.len() && has_digit && all(u8::is_ascii_hexdigit);
-    let base64 =
-        8 <= text.len() && has_digit && all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(byte));
-    digits || hex || base64 || is_address(text)
-}
-
-fn is_address(text: &str) -> bool {
-    text.split_once('@')
-        .is_some_and(|(name, host)| !name.is_empty() && host.contains('.') && !host.contains('@'))
-}
-
-/// A parameter whose every value identifies something.
-fn names_an_id(key: &str) -> bool {
-    let key = key.to_ascii_lowercase();
-    ["id", "key", "code"].iter().any(|end| key.ends_with(end))
-}
-
 /// For each attempt the positions of its custom attributes that act as arguments: among the attempts of one unit
-/// on one operation of one callee their values differ, and all look like data.
+/// on one operation of one callee their values differ. (Custom attributes that are no data are not read.)
 pub(super) fn discover(trace: &mut Trace) {
     let mut buckets: BTreeMap<(u32, u32, &str), Vec<u32>> = BTreeMap::new();
     for index in 0..trace.attempts.len() as u32 {
@@ -49,20 +21,15 @@ pub(super) fn discover(trace: &mut Trace) {
     }
     let mut found: Vec<(u32, u32)> = Vec::new();
     for bucket in buckets.into_values().filter(|bucket| bucket.len() > 1) {
-        let mut values: BTreeMap<&str, (BTreeSet<&str>, bool)> = BTreeMap::new();
+        let mut values: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
         for index in &bucket {
             for (key, value) in &Attempt::new(trace, *index).facts().custom {
-                let (distinct, all_data) = values.entry(key).or_insert((BTreeSet::new(), true));
-                *all_data &= looks_like_data(value) || names_an_id(key);
-                distinct.insert(value);
+                values.entry(key).or_default().insert(value);
             }
         }
         for index in &bucket {
             for (position, (key, _)) in Attempt::new(trace, *index).facts().custom.iter().enumerate() {
-                if values
-                    .get(key.as_str())
-                    .is_some_and(|(distinct, all_data)| *all_data && distinct.len() > 1)
-                {
+                if values.get(key.as_str()).is_some_and(|distinct| 1 < distinct.len()) {
                     found.push((*index, position as u32));
                 }
             }
@@ -117,22 +84,14 @@ impl<'t> Attempt<'t> {
 
     /// Whether equal arguments can be told from different ones (A15).
     pub fn arguments_visible(self) -> bool {
-        if !self.data().discovered.is_empty() {
-            return true;
-        }
         let facts = self.facts();
-        match facts.role {
-            Role::Db | Role::Cache => {
-                let holes = facts.db.shape.as_deref().map_or(0, |shape| shape.matches('?').count());
-                let spelled = facts.db.shape.as_deref().is_some_and(is_statement);
-                holes <= facts.db.arguments.len() && (spelled || !facts.db.arguments.is_empty())
-            }
-            Role::Http | Role::Cloud | Role::Remote => {
-                let whole = facts.host_source == HostSource::Url || !facts.http.query.is_empty();
-                facts.http.path.is_some() && !facts.http.query_redacted && (whole || !facts.tokens.is_empty())
-            }
-            _ => false,
-        }
+        let summary = facts.db.arguments.is_empty() && facts.db.shape.as_deref().is_some_and(is_summary);
+        (facts.arguments_visible && !summary) || !self.data().discovered.is_empty()
+    }
+
+    /// An HTTP request whose arguments may stand in its body, which no span shows.
+    pub(super) fn may_have_body(self) -> bool {
+        matches!(self.facts().http.method.as_deref(), Some("POST" | "PUT" | "PATCH" | "QUERY"))
     }
 
     /// Pieces of data in the request, at most 16.
@@ -142,8 +101,11 @@ impl<'t> Attempt<'t> {
     }
 }
 
-/// A statement's text, of which a summary would only keep verb and table.
-fn is_statement(shape: &str) -> bool {
-    let upper = shape.to_ascii_uppercase();
-    [" FROM ", " SET ", " VALUES"].iter().any(|word| upper.contains(word))
+/// Verb and table only, where a statement would go on: what is missing are its arguments.
+fn is_summary(shape: &str) -> bool {
+    const VERBS: [&str; 5] = ["SELECT", "INSERT", "UPDATE", "DELETE", "MERGE"];
+    const PARTS: [&str; 4] = ["FROM", "SET", "VALUES", "USING"];
+    let is_one_of = |word: &str, known: &[&str]| known.iter().any(|known| word.eq_ignore_ascii_case(known));
+    let mut words = shape.split_whitespace();
+    words.next().is_some_and(|first| is_one_of(first, &VERBS)) && !words.any(|word| is_one_of(word, &PARTS))
 }

@@ -5,24 +5,23 @@ use std::collections::BTreeSet;
 use super::attempt::AttemptData;
 use super::legs::Interaction;
 use super::trace::Trace;
-use super::{Attempt, Effect, Facts, Kind, Outcome, Role, Span, SpanIdx, Status, Verdict, callee};
+use super::{Attempt, Effect, Facts, Kind, Outcome, Role, SpanIdx, Verdict, callee};
 
-/// Row of the outcome table for a client that ended without any answer.
-const SUSPECTED: u8 = 4;
 /// Row for requests that never left.
 const NEVER_SENT: u8 = 5;
 /// Row for failures that say no more.
 const UNRECOGNISED: u8 = 8;
+/// Attempts that are told apart below one client span; nobody retries as often.
+const MOST_ATTEMPTS: usize = 1024;
 
 /// Turns interactions into attempts, by unit and start, and tells units which are theirs.
 pub(super) fn gather(trace: &mut Trace, interactions: Vec<Interaction>) {
     let (callees, names) = callee::name(trace, &interactions);
     trace.callees = names;
-    let talkative = talkative_scopes(trace);
     let mut attempts = Vec::with_capacity(interactions.len());
     for (interaction, callee) in interactions.into_iter().zip(callees) {
         let span = trace.span(interaction.span);
-        let verdict = verdict(trace, &interaction, &talkative);
+        let verdict = verdict(trace, &interaction);
         for part in split(trace, interaction) {
             attempts.push(AttemptData {
                 at: part.at,
@@ -51,20 +50,9 @@ pub(super) fn gather(trace: &mut Trace, interactions: Vec<Interaction>) {
     assign(trace);
 }
 
-/// Services and scopes whose HTTP clients write a code when an answer came: one without a code had no answer.
-fn talkative_scopes(trace: &Trace) -> BTreeSet<(&str, &str)> {
-    let answered = |span: &&Span| {
-        span.kind == Kind::Client
-            && !span.scope.name.is_empty()
-            && span.facts.http.status.is_some_and(|status| (200..400).contains(&status))
-    };
-    let spans = trace.spans().iter().filter(answered);
-    spans.map(|span| (span.resource.service.as_str(), span.scope.name.as_str())).collect()
-}
-
 /// What the caller knows. An outer span that says nothing, or only that something failed, leaves the word to its
 /// last leg.
-fn verdict(trace: &Trace, interaction: &Interaction, talkative: &BTreeSet<(&str, &str)>) -> Verdict {
+fn verdict(trace: &Trace, interaction: &Interaction) -> Verdict {
     let span = trace.span(interaction.span);
     let mut verdict = span.facts.verdict;
     if verdict.outcome == Outcome::Unknown || verdict.row == UNRECOGNISED {
@@ -74,17 +62,6 @@ fn verdict(trace: &Trace, interaction: &Interaction, talkative: &BTreeSet<(&str,
         };
         let mut of_legs = interaction.legs.iter().rev().map(|leg| trace.span(*leg).facts.verdict);
         verdict = of_legs.find(clear).unwrap_or(verdict);
-    }
-    let facts = &span.facts;
-    let silent = verdict.outcome == Outcome::Unknown
-        && facts.role == Role::Http
-        && facts.http.status.is_none()
-        && span.kind == Kind::Client
-        && span.status == Status::Unset
-        && facts.errors.is_empty()
-        && !facts.streaming;
-    if silent && talkative.contains(&(span.resource.service.as_str(), span.scope.name.as_str())) {
-        verdict = Verdict { outcome: Outcome::Abandoned, effect: Effect::Unknown, row: SUSPECTED, ..verdict };
     }
     if verdict.row == NEVER_SENT && !interaction.servers.is_empty() {
         // Words of a deeper call's failure are quoted upwards: this one was sent, since it arrived.
@@ -122,10 +99,10 @@ fn split(trace: &Trace, interaction: Interaction) -> Vec<Part> {
         })
         .collect();
     let distinct: BTreeSet<Option<u32>> = counted.iter().map(|leg| trace.span(*leg).facts.ordinal).collect();
-    if counted.len() > 1 && distinct.len() == counted.len() {
+    if (2..=MOST_ATTEMPTS).contains(&counted.len()) && distinct.len() == counted.len() {
         return by_leg(trace, &interaction, &counted);
     }
-    if asked_the_same(trace, &interaction.servers) {
+    if interaction.servers.len() <= MOST_ATTEMPTS && asked_the_same(trace, &interaction.servers) {
         return by_server(trace, &interaction);
     }
     let Interaction { span, legs, servers } = interaction;

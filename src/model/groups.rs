@@ -417,4 +417,18 @@ mod tests {
         }
         assert_eq!(counts(&build.trace()), [2, 1, 2]);
     }
+    #[test]
+    fn a_thousand_retries_are_one_call() {
+        let steps: Vec<(i64, i64, char)> = (0..1000).map(|step| (step * 20, 10, 'e')).collect();
+        let (mut build, ids) = unit(&steps);
+        for (ordinal, id) in ids.iter().enumerate() {
+            build.at(*id).facts.ordinal = Some(ordinal as u32);
+        }
+        assert_eq!(counts(&build.trace()), [1000]);
+        for id in &ids {
+            build.at(*id).facts.ordinal = None;
+            build.at(*id).facts.tokens = vec!["88417".into()];
+        }
+        assert_eq!(counts(&build.trace()), [1000]);
+    }
 }

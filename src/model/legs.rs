@@ -154,11 +154,12 @@ fn join_siblings(trace: &Trace, outermost: &mut [u32]) {
             let fits = |outer: &SpanIdx| {
                 scope(*outer) != scope(*at) && span.end_ns() <= trace.span(*outer).end_ns() + NESTING_SLACK_NS
             };
-            let recent = open.len().saturating_sub(LOOK_BACK);
-            let found = open[recent..].iter().rposition(fits);
-            match found {
-                Some(position) => outermost[at.at()] = open.remove(recent + position).0,
+            match open.iter().rposition(fits) {
+                Some(position) => outermost[at.at()] = open.remove(position).0,
                 None => open.push(*at),
+            }
+            if LOOK_BACK < open.len() {
+                open.remove(0);
             }
             open.retain(|outer| span.start_ns <= trace.span(*outer).end_ns());
         }

@@ -28,7 +28,7 @@ mod tree;
 mod unit;
 mod words;
 
-pub use arguments::{Arguments, looks_like_data};
+pub use arguments::Arguments;
 pub use attempt::Attempt;
 pub use call::{Call, Repetition};
 pub use facts::{
@@ -41,7 +41,7 @@ pub use received::Received;
 pub use rounds::{Round, Segment, is_next_page, rounds};
 pub use runs::{Items, Run};
 pub use span::{Kind, Link, Resource, Scope, Span, Status};
-pub use steps::{Operation, Step, saved_ns};
+pub use steps::{Operation, Step, operations, saved_ns};
 pub use trace::{Assembly, Defect, SpanIdx, Trace};
 pub use unit::Unit;
 pub use words::words;

@@ -164,7 +164,7 @@ impl<'t> Knowledge<'t> {
         // What is known only grows: what was not known when the first round was sent came from some answer.
         let first_sent =
             open.rounds.first().and_then(|first| first.calls.last()).map_or(i64::MIN, |call| call.start_ns());
-        let recent = || open.rounds.iter().rev().take(PAGES_BACK).flat_map(Round::calls);
+        let recent = || open.rounds.iter().rev().flat_map(|round| round.calls.iter().rev()).take(PAGES_BACK);
         last.iter().any(barrier)
             || round.calls.iter().any(|call| {
                 writes(call)
@@ -192,7 +192,7 @@ impl<'t> Knowledge<'t> {
     }
 }
 
-/// How many rounds back the page before this one is sought.
+/// How many calls back the page before this one is sought.
 const PAGES_BACK: usize = 8;
 
 /// Whoever asks for a token, a lock or a directory needs the answer for what follows.
@@ -271,6 +271,7 @@ mod tests {
         build.last().facts.tokens = vec!["4242".into()];
         for (name, from, long, tokens) in steps {
             let id = build.request(owner, "web", name, name, from * 1000, long * 1000);
+            build.at(id).facts.arguments_visible = true;
             build.at(id).facts.tokens = tokens.iter().map(|token| (*token).to_string()).collect();
         }
         build

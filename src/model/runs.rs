@@ -4,6 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Call, Role, Unit, is_next_page, rounds};
 
+/// Calls before a run among which its source is sought; further back is none that a reader would recognise.
+const LOOK_BACK: usize = 1000;
+
 /// What the visible arguments of a run tell of its items.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Items {
@@ -90,13 +93,19 @@ impl<'t> Run<'t> {
         self.on_path_ns().saturating_sub(longest).saturating_sub(usual).max(0)
     }
 
-    /// What its arguments tell.
+    /// What its arguments tell. A body is never visible, so that equal paths of requests with one tell nothing.
     pub fn items(&self) -> Items {
         if !self.calls.iter().all(|call| call.first().arguments_visible()) {
             return Items::Hidden;
         }
         let distinct: BTreeSet<_> = self.calls.iter().map(|call| call.first().arguments()).collect();
-        if 4 * self.calls.len() <= 5 * distinct.len() { Items::Different } else { Items::Repeated }
+        if 4 * self.calls.len() <= 5 * distinct.len() {
+            Items::Different
+        } else if self.calls.iter().any(|call| call.first().may_have_body()) {
+            Items::Hidden
+        } else {
+            Items::Repeated
+        }
     }
 
     /// Most of its calls only go on to the next page.
@@ -120,6 +129,17 @@ impl<'t> Run<'t> {
         even && SHORTEST_STEP_NS.max(duration.saturating_mul(3)) <= step
     }
 
+    /// Chunks of a bulk job: long calls that each move a large body. (Proxies record the size of every small one.)
+    pub fn is_bulk(&self) -> bool {
+        const LONG_NS: i64 = 200_000_000;
+        const LARGE_BYTES: u64 = 16 * 1024;
+        self.calls.iter().all(|call| {
+            let facts = call.facts();
+            LONG_NS <= call.duration_ns()
+                && Some(LARGE_BYTES) <= facts.request_bytes.max(facts.response_bytes)
+        })
+    }
+
     /// The last different call that had ended before it began: where its items may have come from.
     pub fn source(&self) -> Option<Call<'t>> {
         let first = self.first();
@@ -127,8 +147,12 @@ impl<'t> Run<'t> {
             (call.callee(), call.template()) != (first.callee(), first.template())
                 && !call.facts().is_housekeeping()
         };
-        let before = self.unit().calls().take_while(|call| call.index() < first.index());
-        before.filter(different).filter(|call| call.end_ns() <= first.start_ns()).last()
+        let own = self.unit().calls();
+        let before = first.index() - own.clone().next().map_or(0, Call::index);
+        own.take(before)
+            .rev()
+            .take(LOOK_BACK)
+            .find(|call| call.end_ns() <= first.start_ns() && different(call))
     }
 }
 

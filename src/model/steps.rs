@@ -30,6 +30,15 @@ pub fn saved_ns<'a, 't: 'a>(steps: impl IntoIterator<Item = &'a Step<'t>>) -> i6
     sum - most
 }
 
+/// How many different operations the steps ask for, and how many steps the commonest of them has.
+pub fn operations(steps: &[Step<'_>]) -> (usize, usize) {
+    let mut counts: BTreeMap<Operation<'_>, usize> = BTreeMap::new();
+    for step in steps {
+        *counts.entry(step.operation).or_default() += 1;
+    }
+    (counts.len(), counts.values().copied().max().unwrap_or_default())
+}
+
 impl<'t> Segment<'t> {
     /// Its rounds, with those of each of the given loops as one step, as long as its longest.
     pub fn steps(&self, loops: &BTreeSet<Operation<'t>>) -> Vec<Step<'t>> {

@@ -1,6 +1,8 @@
 //! Shapes of paths, routes and names: what was asked, without the data. A span's template depends on that span
 //! alone, so that fingerprints never change with time. Statements have their own file.
 
+pub(super) use crate::model::words;
+
 /// Longer paths are cut: nobody tells two code locations apart behind that.
 const MOST_SEGMENTS: usize = 32;
 const LONGEST: usize = 512;
@@ -75,35 +77,6 @@ pub(super) fn is_token(text: &str) -> bool {
 pub(super) fn names_identifier(name: &str) -> bool {
     let last = words(name).next_back().unwrap_or_default();
     ["id", "ids", "key", "code"].iter().any(|known| last.eq_ignore_ascii_case(known))
-}
-
-/// The words of a name in any spelling: `queryForStation`, `batch_get`, `list-items`, `GETItem`.
-pub(super) fn words(name: &str) -> std::vec::IntoIter<&str> {
-    let mut found = Vec::new();
-    let bytes = name.as_bytes();
-    let mut start = None;
-    for (at, byte) in bytes.iter().enumerate() {
-        let is_letter = byte.is_ascii_alphanumeric() || !byte.is_ascii();
-        let previous = at.checked_sub(1).and_then(|before| bytes.get(before));
-        let next_is_lower = bytes.get(at + 1).is_some_and(u8::is_ascii_lowercase);
-        let begins = byte.is_ascii_uppercase()
-            && previous.is_some_and(|previous| {
-                previous.is_ascii_lowercase()
-                    || previous.is_ascii_digit()
-                    || (previous.is_ascii_uppercase() && next_is_lower)
-            });
-        if let Some(from) = start.filter(|_| !is_letter || begins) {
-            found.push(&name[from..at]);
-            start = None;
-        }
-        if is_letter && start.is_none() {
-            start = Some(at);
-        }
-    }
-    if let Some(from) = start {
-        found.push(&name[from..]);
-    }
-    found.into_iter()
 }
 
 /// A text of bounded length, cut between characters.
@@ -202,17 +175,6 @@ mod tests {
             assert_eq!(route(sent), "/items/{}", "{sent}");
         }
         assert_eq!(route("items"), "/items");
-    }
-
-    #[test]
-    fn words_are_found_in_every_spelling() {
-        let split = |name| words(name).collect::<Vec<_>>();
-        assert_eq!(split("queryForStationId"), ["query", "For", "Station", "Id"]);
-        assert_eq!(split("batch_get-items"), ["batch", "get", "items"]);
-        assert_eq!(split("param.driverID"), ["param", "driver", "ID"]);
-        assert_eq!(split("HTTPServer2Go"), ["HTTP", "Server2", "Go"]);
-        assert_eq!(split("größe"), ["größe"]);
-        assert_eq!(split(""), Vec::<&str>::new());
     }
 
     #[test]

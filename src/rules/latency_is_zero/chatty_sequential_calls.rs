@@ -28,8 +28,8 @@
 //! |                ==========        |   web  client  GET notices/4242
 //! |                          =====   |   web  client  GET prefs/4242
 //! ```
-//! A call that carries an id which nobody knew before, a write, an answer that failed and whatever grants access
-//! have to be waited for.
+//! A call that carries an id which nobody knew before has to wait; a write waits for what was read, and is waited
+//! for, like an answer that failed and whatever grants access.
 //! ```trace
 //! |=========================================| web  server  POST /pay
 //! |======                                   |   web  client  POST auth/token
@@ -37,24 +37,27 @@
 //! |              ====================       |   web  client  POST bank/charge
 //! |                                  ====   |   web  client  POST mail/send
 //! ```
-//! One operation in a loop is `n_plus_one`; pages of one list follow each other. Databases, caches and brokers are
-//! left out, for one connection serves one statement at a time, and so are agents, whose steps build on each other.
+//! One operation in a loop is `n_plus_one`; pages of a list and steps of an agent follow each other. Databases,
+//! caches and brokers are left out: one connection serves one statement at a time.
 //! ## Remedy
-//! Start the calls that need nothing of each other together (`join!`, `Promise.all`, `errgroup`, `Task.WhenAll`,
-//! `CompletableFuture.allOf`, `asyncio.gather`), within a bound on how many run at once; or ask one endpoint that
+//! Start calls that need nothing of each other together (`join!`, `Promise.all`, `errgroup`, `Task.WhenAll`,
+//! `CompletableFuture.allOf`, `asyncio.gather`), with a bound on how many run at once; or ask one endpoint that
 //! gathers the answers near their sources; or keep answers that rarely change.
 //! ## Blind spots
-//! What an answer contained is invisible, and so are RPC bodies: calls without visible arguments may depend on each
-//! other, which confidence tells. Go clients end a call's span when its body is closed, often late: such calls
-//! look as if they overlapped.
+//! Answers and RPC bodies are invisible: calls without visible arguments may depend on each other, which confidence
+//! tells. Go clients end a call's span when its body is closed, often late: such calls look as if they overlapped.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Call, Operation, Role, Segment, Step, Trace, Unit, saved_ns};
+use crate::model::{Attempt, Call, Operation, Role, Segment, Step, Trace, Unit, operations, saved_ns};
 use crate::rules::{Confidence, Cost, Evidence, Harm, Millis, Occurrence, whole_ms as ms};
+
+/// Operations that a headline names, and calls that are shown.
+const NAMED: usize = 4;
+const MOST_EVIDENCE: usize = 50;
 
 /// When serial calls are worth telling.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -106,8 +109,8 @@ pub(crate) fn inspect(trace: &Trace, limits: &Thresholds) -> Vec<Occurrence> {
         .filter(|unit| unit.is_interactive() && limits.min_duration.ns() <= unit.duration_ns())
         .flat_map(|unit| {
             let loops = unit.repeats(waits);
-            let segments = unit.segments(waits);
-            segments.iter().filter_map(|segment| judge(unit, segment, &loops, limits)).collect::<Vec<_>>()
+            let judged = |segment: &Segment<'_>| judge(unit, segment, &loops, limits);
+            unit.segments(waits).iter().filter_map(judged).collect::<Vec<_>>()
         })
         .collect()
 }
@@ -133,41 +136,28 @@ fn judge<'t>(
         && limits.min_slow_saving.ns() <= saved
         && limits.min_slow_saving_share <= share;
     let close = segment.rounds().windows(2).all(|pair| pair[0].gap_ns(&pair[1]) <= limits.max_gap.ns());
-    if !(many || slow) || !close || !is_varied(&steps, limits) {
-        return None;
-    }
-    Some(occurrence(unit, &steps, saved, share))
-}
-
-/// Two operations at least, and none that makes up most of it.
-fn is_varied(steps: &[Step<'_>], limits: &Thresholds) -> bool {
-    let mut counts: BTreeMap<Operation<'_>, usize> = BTreeMap::new();
-    for step in steps {
-        *counts.entry(step.operation).or_default() += 1;
-    }
-    let most = counts.values().copied().max().unwrap_or_default();
-    2 <= counts.len() && (most as f64) < limits.max_operation_share * steps.len() as f64
+    let (operations, most) = operations(&steps);
+    let is_varied = 2 <= operations && (most as f64) < limits.max_operation_share * steps.len() as f64;
+    ((many || slow) && close && is_varied).then(|| occurrence(unit, &steps, saved, share))
 }
 
 fn occurrence(unit: Unit<'_>, steps: &[Step<'_>], saved: i64, share: f64) -> Occurrence {
+    let later = steps.len() - 1;
     let independent = steps.iter().skip(1).filter(|step| step.independent).count();
-    let all_but_first = steps.len() - 1;
-    let shown = all_but_first <= 2 * independent;
-    let mut confidence = if shown && unit.is_whole() { Confidence::High } else { Confidence::Medium };
-    let ends_late = unit.resource().language.as_deref() == Some("go");
-    if ends_late || steps.iter().any(|step| step.call.attempts().any(|attempt| attempt.is_streaming())) {
-        confidence = confidence.step_down();
-    }
+    let sure = later <= 2 * independent && unit.is_whole();
+    let blurred = unit.resource().language.as_deref() == Some("go")
+        || steps.iter().any(|step| step.call.attempts().any(Attempt::is_streaming));
+    let confidence = if sure { Confidence::High } else { Confidence::Medium };
     let certain = saved_ns(steps.iter().filter(|step| step.independent));
     let sum: i64 = steps.iter().map(|step| step.waited_ns).sum();
-    let names: BTreeSet<&str> = steps.iter().map(|step| step.operation.1).collect();
-    let names: Vec<&str> = names.into_iter().collect();
+    let mut names: Vec<&str> = steps.iter().map(|step| step.operation.1).collect();
+    names.sort_unstable();
+    names.dedup();
     let mut not_visible = Vec::new();
-    if independent < all_but_first {
-        not_visible.push(format!(
-            "whether {} of these calls needed an earlier answer: their arguments are not recorded",
-            all_but_first - independent
-        ));
+    if independent < later {
+        let unsure = later - independent;
+        not_visible
+            .push(format!("whether {unsure} of these calls needed an earlier answer: no arguments recorded"));
     }
     if !unit.is_whole() {
         not_visible.push("all that this request did: spans of it are missing".to_owned());
@@ -177,41 +167,33 @@ fn occurrence(unit: Unit<'_>, steps: &[Step<'_>], saved: i64, share: f64) -> Occ
         variant: "serial",
         family: "serial",
         group: names.join(", "),
-        headline: format!("waits one after another for {}", listed(&names)),
+        headline: format!(
+            "waits one after another for `{}`{}",
+            names[..names.len().min(NAMED)].join("`, `"),
+            if NAMED < names.len() { " and more" } else { "" }
+        ),
         why: format!(
-            "{} calls ran one after another for {} ms of {} ms; side by side they would take {} ms (at least {} ms of the saving are shown by arguments)",
+            "{} calls one after another took {} of {} ms; side by side {} (arguments show {} ms of the saving)",
             steps.len(),
             ms(sum),
             ms(unit.duration_ns()),
             ms(sum - saved),
             ms(certain)
         ),
-        evidence: steps.iter().enumerate().map(|(number, step)| evidence(number + 1, step)).collect(),
-        cost: Cost {
-            time: Duration::from_nanos(saved.max(0) as u64),
-            calls: steps.len() as u32,
-            ..Cost::default()
-        },
+        evidence: evidence(unit, steps),
+        cost: Cost { time: Duration::from_nanos(saved as u64), calls: steps.len() as u32, ..Cost::default() },
         harm: Harm::Time { share },
-        confidence,
+        confidence: if blurred { confidence.step_down() } else { confidence },
         not_visible,
     }
 }
 
-fn evidence(number: usize, step: &Step<'_>) -> Evidence {
-    let mut note = format!("round {number}");
-    if 1 < step.rounds {
-        note = format!("{note}, slowest of {}", step.rounds);
-    }
-    if step.independent {
-        note.push_str(", all its data was known before");
-    }
-    Evidence { span: step.call.at(), role: "call".to_owned(), note }
-}
-
-fn listed(names: &[&str]) -> String {
-    const MOST: usize = 4;
-    let some: Vec<String> = names.iter().take(MOST).map(|name| format!("`{name}`")).collect();
-    let more = if MOST < names.len() { " and more" } else { "" };
-    format!("{}{more}", some.join(", "))
+fn evidence(unit: Unit<'_>, steps: &[Step<'_>]) -> Vec<Evidence> {
+    let call = |(number, step): (usize, &Step<'_>)| {
+        let of_loop = if 1 < step.rounds { format!(", slowest of {}", step.rounds) } else { String::new() };
+        let known = if step.independent { ", all its data was known before" } else { "" };
+        Evidence::new(step.call.at(), "call", format!("round {}{of_loop}{known}", number + 1))
+    };
+    let owner = std::iter::once(Evidence::new(unit.owner(), "unit", ""));
+    owner.chain(steps.iter().enumerate().map(call).take(MOST_EVIDENCE)).collect()
 }

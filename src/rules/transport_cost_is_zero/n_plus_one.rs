@@ -28,7 +28,7 @@
 //! |      =====                   |   web  client  GET route/between?to=105
 //! |      =====                   |   web  client  GET route/between?to=106
 //! ```
-//! Asking again and again in even steps is polling, and equal visible arguments are no items.
+//! Asking again in even steps is polling, and equal visible arguments are no items.
 //! ```trace
 //! @ 100ms
 //! |============================================| ci  server  POST /build
@@ -38,15 +38,14 @@
 //! |                              =             |   ci  client  GET jobs/71423
 //! |                                        =   |   ci  client  GET jobs/71423
 //! ```
-//! Nor are retries, pages of one list, batches, single cheap look-ups in a cache, and statements that only check a
-//! connection or begin and end a transaction.
+//! Nor are retries, pages of one list, batches, and statements that check connections or bound transactions.
 //! ## Remedy
 //! Ask for the set. Database: a join, `WHERE id = ANY($1)`, eager loading, a batching loader; for writes many rows in
 //! one statement. HTTP and RPC: an endpoint that takes a list of ids. Cache: `MGET` or a pipeline. Broker: the
 //! producer's batch call.
 //! ## Blind spots
 //! Where arguments are hidden, repeats count as items unless their rhythm is that of polling. Batches that an SDK
-//! records like single statements look like single statements: runs of `INSERT` are never more than likely.
+//! records like single statements look like those: runs of `INSERT` are never more than likely.
 
 use std::time::Duration;
 
@@ -111,7 +110,7 @@ fn of_unit(unit: Unit<'_>, limits: &Thresholds) -> Vec<Occurrence> {
     let worth =
         runs.into_iter().filter(|run| limits.min_repeats <= run.rounds() && is_long_enough(run, limits));
     worth
-        .filter(|run| !run.is_pagination() && !run.is_polling() && !is_bulk(run))
+        .filter(|run| !run.is_pagination() && !run.is_polling() && !run.is_bulk())
         .filter_map(|run| occurrence(&run, limits))
         .collect()
 }
@@ -155,16 +154,6 @@ fn is_long_enough(run: &Run<'_>, limits: &Thresholds) -> bool {
     }
 }
 
-/// Chunks of a bulk job: long calls that each move a large body. (Proxies record the size of every small one.)
-fn is_bulk(run: &Run<'_>) -> bool {
-    const LONG_NS: i64 = 200_000_000;
-    const LARGE_BYTES: u64 = 16 * 1024;
-    run.calls().iter().all(|call| {
-        let facts = call.facts();
-        LONG_NS <= call.duration_ns() && Some(LARGE_BYTES) <= facts.request_bytes.max(facts.response_bytes)
-    })
-}
-
 fn occurrence(run: &Run<'_>, limits: &Thresholds) -> Option<Occurrence> {
     let (first, n, items, saved) = (run.first(), run.calls().len(), run.items(), run.saved_ns());
     let variant = variant(&first)?;
@@ -174,8 +163,7 @@ fn occurrence(run: &Run<'_>, limits: &Thresholds) -> Option<Occurrence> {
         Items::Hidden => (limits.many_hidden <= n, "arguments are hidden"),
     };
     // Many rows in one statement are often recorded like one row.
-    let may_be_batch = first.facts().db.operation.as_deref() == Some("INSERT");
-    let sure = (sure || first.facts().orm) && !may_be_batch;
+    let is_insert = first.facts().db.operation.as_deref() == Some("INSERT");
     let hidden = "which item each call was for: arguments are not recorded";
     Some(Occurrence {
         at: first.at(),
@@ -192,17 +180,20 @@ fn occurrence(run: &Run<'_>, limits: &Thresholds) -> Option<Occurrence> {
         evidence: evidence(run),
         cost: Cost { time: Duration::from_nanos(saved as u64), calls: n as u32 - 1, ..Cost::default() },
         harm: Harm::Time { share: saved as f64 / run.unit().duration_ns().max(1) as f64 },
-        confidence: if sure { Confidence::High } else { Confidence::Medium },
+        confidence: if (sure || first.facts().orm) && !is_insert {
+            Confidence::High
+        } else {
+            Confidence::Medium
+        },
         not_visible: if items == Items::Hidden { vec![hidden.to_owned()] } else { Vec::new() },
     })
 }
 
 /// What came before, the first, the slowest and the last.
 fn evidence(run: &Run<'_>) -> Vec<Evidence> {
-    let (first, slowest, last) = (run.first(), run.slowest(), run.last());
-    let count = run.calls().len();
-    let mut all: Vec<Evidence> =
-        run.source().map(|call| Evidence::new(call.at(), "source", "")).into_iter().collect();
+    let (first, slowest, last, count) = (run.first(), run.slowest(), run.last(), run.calls().len());
+    let mut all = vec![Evidence::new(run.unit().owner(), "unit", "")];
+    all.extend(run.source().map(|call| Evidence::new(call.at(), "source", "")));
     all.push(Evidence::new(first.at(), "call", format!("first of {count}")));
     if slowest.at() != first.at() && slowest.at() != last.at() {
         all.push(Evidence::new(slowest.at(), "call", "slowest"));
