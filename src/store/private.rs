@@ -10,6 +10,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection as _, PgConnection};
@@ -21,7 +22,7 @@ const UNPRIVILEGED: &str = "postgres";
 /// Name of our role and of our database.
 const NAME: &str = "debunk";
 /// Crash recovery of a large log takes its time.
-const START_SECONDS: u32 = 300;
+const START: Duration = Duration::from_mins(5);
 /// The kernel's limit for the path of a unix socket, less the file's own name.
 const LONGEST_FOLDER: usize = 107 - "/.s.PGSQL.5432".len();
 
@@ -93,9 +94,7 @@ impl PrivateServer {
         let used = place.lock_file("used.lock")?;
         used.lock_shared().map_err(|error| place.broken("lock", &error))?;
         place.make_data()?;
-        if !place.is_running()? {
-            place.run_server()?;
-        }
+        place.make_ready()?;
         drop(turn);
         Ok(Self { place, used: Some(used) })
     }
@@ -204,6 +203,29 @@ impl Place {
         fs::rename(&fresh, &data).map_err(|error| self.broken("name the data of", &error))
     }
 
+    /// Starts the server unless it runs, and waits until it answers. One that was told to stop, or was killed, may
+    /// still look as if it ran; one that recovers from a crash takes its time.
+    fn make_ready(&self) -> Result<(), PrivateError> {
+        let deadline = Instant::now() + START;
+        loop {
+            if !self.is_running()? {
+                self.run_server()?;
+            }
+            let mut command = self.command("pg_isready");
+            command.arg("--quiet").arg("--host").arg(&self.folder).arg("--port=5432");
+            if output(command)?.status.success() {
+                return Ok(());
+            }
+            if deadline < Instant::now() {
+                return Err(PrivateError(format!(
+                    "the private PostgreSQL does not answer; {}",
+                    self.last_words()
+                )));
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
     fn is_running(&self) -> Result<bool, PrivateError> {
         let mut command = self.command("pg_ctl");
         command.arg("status").arg("--pgdata").arg(self.data());
@@ -228,15 +250,23 @@ impl Place {
             "log_checkpoints=off".to_owned(),
         ];
         let options: Vec<String> = settings.iter().map(|setting| format!("-c {setting}")).collect();
+        // After a kill the old server's processes need a moment to notice that they are alone.
+        let mut patience = if self.data().join("postmaster.pid").exists() { 20 } else { 0 };
+        loop {
+            match self.try_to_run(&options.join(" ")) {
+                Err(_) if 0 < patience => {
+                    patience -= 1;
+                    std::thread::sleep(Duration::from_millis(250));
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    fn try_to_run(&self, options: &str) -> Result<(), PrivateError> {
         let mut command = self.command("pg_ctl");
-        command.arg("start").arg("--wait").arg(format!("--timeout={START_SECONDS}"));
-        command
-            .arg("--pgdata")
-            .arg(self.data())
-            .arg("--log")
-            .arg(self.log())
-            .arg("--options")
-            .arg(options.join(" "));
+        command.arg("start").arg("--wait").arg(format!("--timeout={}", START.as_secs()));
+        command.arg("--pgdata").arg(self.data()).arg("--log").arg(self.log()).arg("--options").arg(options);
         self.run(command).map_err(|error| PrivateError(format!("{error}; {}", self.last_words())))
     }
 

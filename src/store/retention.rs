@@ -1,6 +1,6 @@
 //! Days: made ahead, dropped whole. Nothing is ever deleted row by row.
 
-use sqlx::AssertSqlSafe;
+use sqlx::{AssertSqlSafe, PgConnection};
 use time::Date;
 
 use super::error::sqlstate;
@@ -33,44 +33,53 @@ impl Store {
     pub async fn drop_days(&self, days: &Days) -> Result<Vec<String>, StoreError> {
         let before = days.first().previous_day().unwrap_or(days.first());
         let mut connection = self.pool().acquire().await?;
-        // Detaching beside readers and writers takes as long as their transactions, and cannot run inside one.
+        // Its settings and its lock must not reach another question, whatever happens.
         connection.close_on_drop();
-        sqlx::raw_sql(LOCK_TIMEOUT).execute(&mut *connection).await?;
-        let alone =
-            sqlx::query_scalar!("select pg_try_advisory_lock(hashtext('debunk_drop_days')) as \"alone!\"");
-        if !alone.fetch_one(&mut *connection).await? {
-            return Ok(Vec::new());
+        let dropped = drop_before(&mut connection, before).await;
+        if let Err(error) = connection.close().await {
+            tracing::debug!(%error, "a connection did not close in order");
         }
-        let old = sqlx::query!(
-            r#"
-            select parent as "parent!", child as "child!", state as "state!"
-            from debunk_days()
-            where day < $1
-            order by day, parent
-            "#,
-            before
-        );
-        let mut dropped = Vec::new();
-        for table in old.fetch_all(&mut *connection).await? {
-            // The names come from the catalogue, where only our own function makes them.
-            let (parent, child) = (&table.parent, &table.child);
-            let detach = match table.state.as_str() {
-                "attached" => Some(format!("alter table {parent} detach partition {child} concurrently")),
-                "detaching" => Some(format!("alter table {parent} detach partition {child} finalize")),
-                _ => None,
-            };
-            for statement in detach.into_iter().chain([format!("drop table {child}")]) {
-                match sqlx::raw_sql(AssertSqlSafe(statement)).execute(&mut *connection).await {
-                    Ok(_) => {}
-                    Err(error) if sqlstate(&error).as_deref() == Some("55P03") => {
-                        tracing::info!(table = child, "an old day is in use; it is dropped later");
-                        return Ok(dropped);
-                    }
-                    Err(error) => return Err(error.into()),
-                }
-            }
-            dropped.push(table.child);
-        }
-        Ok(dropped)
+        dropped
     }
+}
+
+/// Detaching beside readers and writers waits for their transactions, and cannot run inside one.
+async fn drop_before(connection: &mut PgConnection, before: Date) -> Result<Vec<String>, StoreError> {
+    sqlx::raw_sql(LOCK_TIMEOUT).execute(&mut *connection).await?;
+    let alone =
+        sqlx::query_scalar!("select pg_try_advisory_lock(hashtext('debunk_drop_days')) as \"alone!\"");
+    if !alone.fetch_one(&mut *connection).await? {
+        return Ok(Vec::new());
+    }
+    let old = sqlx::query!(
+        r#"
+        select parent as "parent!", child as "child!", state as "state!"
+        from debunk_days()
+        where day < $1
+        order by day, parent
+        "#,
+        before
+    );
+    let mut dropped = Vec::new();
+    for table in old.fetch_all(&mut *connection).await? {
+        // The names come from the catalogue, where only our own function makes them.
+        let (parent, child) = (&table.parent, &table.child);
+        let detach = match table.state.as_str() {
+            "attached" => Some(format!("alter table {parent} detach partition {child} concurrently")),
+            "detaching" => Some(format!("alter table {parent} detach partition {child} finalize")),
+            _ => None,
+        };
+        for statement in detach.into_iter().chain([format!("drop table {child}")]) {
+            match sqlx::raw_sql(AssertSqlSafe(statement)).execute(&mut *connection).await {
+                Ok(_) => {}
+                Err(error) if sqlstate(&error).as_deref() == Some("55P03") => {
+                    tracing::info!(table = child, "an old day is in use; it is dropped later");
+                    return Ok(dropped);
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        dropped.push(table.child);
+    }
+    Ok(dropped)
 }

@@ -1,7 +1,9 @@
 //! The store on a real PostgreSQL.
 
 mod accept;
+mod days;
 mod judge;
+mod outage;
 
 use std::time::Duration;
 

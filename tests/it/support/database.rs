@@ -40,7 +40,7 @@ impl Database {
         let server = SERVER.get_or_init(start).await;
         let name = format!("test_{}", COUNT.fetch_add(1, Ordering::Relaxed));
         let mut connection = PgConnection::connect_with(&server.options).await.unwrap();
-        let create = format!("create database {name} template debunk_template strategy file_copy");
+        let create = format!("create database {name} template debunk_template");
         sqlx::raw_sql(AssertSqlSafe(create)).execute(&mut connection).await.unwrap();
         connection.close().await.unwrap();
         let options = server.options.clone().database(&name);
@@ -58,9 +58,15 @@ impl Database {
     }
 }
 
-async fn start() -> Server {
+/// A folder for a server of a test's own, below `pg`. It is removed, and the server in it ended, when `Child` is gone.
+pub(crate) fn server_folder() -> (PathBuf, Child) {
     let folder = tempfile::Builder::new().prefix("debunk-it.").tempdir_in("/tmp").unwrap().keep();
     let held = clean_up_afterwards(&folder);
+    (folder, held)
+}
+
+async fn start() -> Server {
+    let (folder, held) = server_folder();
     let server = private::start(&folder.join("pg")).await.unwrap();
     let options = server.options().database("postgres");
     // The shell ends it, after the last test.

@@ -1,0 +1,175 @@
+//! The database goes away and comes back; and the private server's own life.
+
+use std::collections::HashSet;
+use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use debunk::config::{self, Period};
+use debunk::store::{Store, WriteError, Writer, encode, private};
+use debunk::telemetry::Metrics;
+use tokio::task::JoinSet;
+
+use super::{days, export, span};
+use crate::support::database::server_folder;
+
+fn impatient() -> config::Database {
+    config::Database {
+        connect_timeout: Period(Duration::from_millis(500)),
+        statement_timeout: Period::secs(2),
+        ..config::Database::default()
+    }
+}
+
+fn postmaster(folder: &Path) -> Option<String> {
+    let file = std::fs::read_to_string(folder.join("data/postmaster.pid")).ok()?;
+    file.lines().next().map(ToOwned::to_owned)
+}
+
+fn signal(folder: &Path, signal: &str) {
+    let pid = postmaster(folder).unwrap();
+    assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_acknowledged_survives_a_killed_database_and_the_writer_recovers() {
+    let (folder, _held) = server_folder();
+    let folder = folder.join("pg");
+    let mut server = private::start(&folder).await.unwrap();
+    let store = Store::new(&server.options(), &impatient());
+    store.migrate().await.unwrap();
+    let (writer, work) = Writer::start(store.clone(), Metrics::new(), 16 << 20);
+    let mut tasks = JoinSet::new();
+    tasks.spawn(work);
+
+    let ended = Arc::new(AtomicBool::new(false));
+    let refused = Arc::new(AtomicUsize::new(0));
+    let mut exporters = JoinSet::new();
+    for exporter in 0..4_u64 {
+        let (writer, ended, refused) = (writer.clone(), Arc::clone(&ended), Arc::clone(&refused));
+        exporters.spawn(async move {
+            let mut acknowledged = HashSet::new();
+            for number in 1.. {
+                if ended.load(Ordering::Relaxed) {
+                    break;
+                }
+                let mut one = span(1, 1, "x");
+                let id = (exporter << 32) | number;
+                one.trace_id = u128::from(id).to_be_bytes().to_vec();
+                match writer.write(encode(export(vec![one]), &days())).await {
+                    Ok(_) => {
+                        acknowledged.insert(u128::from(id));
+                    }
+                    Err(error) => {
+                        assert_eq!(error, WriteError::Unavailable);
+                        refused.fetch_add(1, Ordering::Relaxed);
+                    }
+                }
+            }
+            acknowledged
+        });
+    }
+    // An immediate stop, a kill of the server alone, and an outage that lasts longer than every timeout.
+    for (kill, pause) in [("-QUIT", 100), ("-KILL", 100), ("-KILL", 1_500)] {
+        tokio::time::sleep(Duration::from_millis(400)).await;
+        let before = refused.load(Ordering::Relaxed);
+        signal(&folder, kill);
+        tokio::time::sleep(Duration::from_millis(pause)).await;
+        while refused.load(Ordering::Relaxed) == before {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        server = private::start(&folder).await.unwrap();
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    ended.store(true, Ordering::Relaxed);
+    let acknowledged: HashSet<u128> = exporters.join_all().await.into_iter().flatten().collect();
+
+    let mut last = Err(WriteError::Unavailable);
+    for _ in 0..100 {
+        last = writer.write(encode(export(vec![span(9, 9, "afterwards")]), &days())).await;
+        if last.is_ok() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    last.unwrap();
+    let pool = sqlx::PgPool::connect_with(server.options()).await.unwrap();
+    let stored: Vec<sqlx::types::Uuid> =
+        sqlx::query_scalar("select trace_id from spans").fetch_all(&pool).await.unwrap();
+    let distinct: HashSet<u128> = stored.iter().map(sqlx::types::Uuid::as_u128).collect();
+    assert_eq!(distinct.len(), stored.len());
+    assert!(100 < acknowledged.len(), "{} acknowledged", acknowledged.len());
+    assert_eq!(acknowledged.difference(&distinct).count(), 0);
+    let untouched =
+        "select count(*) from spans s where not exists (select from pending p where p.trace_id = s.trace_id)";
+    assert_eq!(sqlx::query_scalar::<_, i64>(untouched).fetch_one(&pool).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn the_service_may_start_before_its_database() {
+    let (folder, _held) = server_folder();
+    let folder = folder.join("pg");
+    let options = private::start(&folder).await.unwrap().options();
+    assert_eq!(postmaster(&folder), None);
+
+    let store = Store::new(&options, &impatient());
+    assert!(store.ping().await.unwrap_err().is_unavailable());
+    assert!(store.migrate().await.unwrap_err().is_unavailable());
+    let (writer, work) = Writer::start(store.clone(), Metrics::new(), 1 << 20);
+    let mut tasks = JoinSet::new();
+    tasks.spawn(work);
+    let batch = || encode(export(vec![span(1, 1, "a")]), &days());
+    assert_eq!(writer.write(batch()).await, Err(WriteError::Unavailable));
+
+    let _server = private::start(&folder).await.unwrap();
+    // Up, but without tables: still nothing is acknowledged.
+    assert_eq!(writer.write(batch()).await, Err(WriteError::Unavailable));
+    store.migrate().await.unwrap();
+    assert!(writer.write(batch()).await.is_ok());
+}
+
+#[tokio::test]
+async fn two_processes_share_a_private_server_and_the_last_one_stops_it() {
+    let (folder, _held) = server_folder();
+    let folder = folder.join("pg");
+    let first = private::start(&folder).await.unwrap();
+    let pid = postmaster(&folder);
+    let second = private::start(&folder).await.unwrap();
+    assert_eq!(postmaster(&folder), pid);
+    first.stop().await.unwrap();
+    assert_eq!(postmaster(&folder), pid);
+    Store::new(&second.options(), &impatient()).ping().await.unwrap();
+    second.stop().await.unwrap();
+    assert_eq!(postmaster(&folder), None);
+    assert_eq!(std::fs::metadata(&folder).unwrap().mode() & 0o777, 0o700);
+}
+
+#[tokio::test]
+async fn a_server_that_skips_the_disk_is_refused() {
+    let (folder, _held) = server_folder();
+    let folder = folder.join("pg");
+    let options = private::start(&folder).await.unwrap().options();
+    // Started by hand, with the very setting that a success reply must not rely on.
+    let owner = std::fs::metadata(folder.join("data")).unwrap();
+    let newest = std::fs::read_to_string(folder.join("data/PG_VERSION")).unwrap();
+    let mut command = Command::new(format!("/usr/lib/postgresql/{}/bin/pg_ctl", newest.trim()));
+    command.args(["start", "--wait", "--log", "/dev/null", "--pgdata"]).arg(folder.join("data"));
+    command.arg("--options").arg(format!(
+        "-c fsync=off -c listen_addresses='' -c unix_socket_directories='{}'",
+        folder.display()
+    ));
+    if owner.uid() != std::fs::metadata("/proc/self").unwrap().uid() {
+        command.uid(owner.uid()).gid(owner.gid());
+    }
+    assert!(command.current_dir(&folder).output().unwrap().status.success());
+
+    let store = Store::new(&options, &impatient());
+    let error = store.migrate().await.unwrap_err();
+    assert!(!error.is_unavailable());
+    assert!(error.to_string().contains("fsync = off"), "{error}");
+    assert!(store.ping().await.is_err());
+}
