@@ -12,7 +12,7 @@ use http::{Method, StatusCode};
 
 use super::Opening;
 use super::service::{Inbound, Service};
-use super::table::{Statement, Table};
+use super::table::{Statement, Table, Taken};
 
 /// A card that the acquirer has not seen: past every caller's deadline.
 const FIRST_CHECK: Duration = Duration::from_millis(600);
@@ -30,9 +30,10 @@ const CHARGE: Statement = Statement {
     text: "INSERT INTO charges (order_id) VALUES ($1)",
     takes: Duration::from_millis(6),
 };
+/// A unique index on the key stands behind it.
 const CHARGE_ONCE: Statement = Statement {
     operation: "INSERT",
-    text: "INSERT INTO charges (order_id, idempotency_key) VALUES ($1, $2) ON CONFLICT (idempotency_key) DO NOTHING",
+    text: "INSERT INTO charges (order_id, idempotency_key) VALUES ($1, $2)",
     takes: Duration::from_millis(6),
 };
 
@@ -69,22 +70,21 @@ impl Payment {
     async fn charge(&self, request: Inbound) -> StatusCode {
         let Inbound { number: order, key, span } = request;
         let (service, charges) = (&*self.service, &*self.charges);
-        if key.is_some() {
-            let done = charges.run(service, &span, &FIND, |rows| rows.iter().any(|row| row.key == key)).await;
-            if done {
-                return StatusCode::CREATED;
-            }
+        if key.is_none() {
+            tokio::time::sleep(self.check(order)).await;
+            charges.run(service, &span, &CHARGE, |rows| rows.push(Charge { order, key })).await;
+            return StatusCode::CREATED;
+        }
+        let charged = |rows: &mut Vec<Charge>| rows.iter().any(|row| row.key == key);
+        if charges.run(service, &span, &FIND, charged).await {
+            return StatusCode::CREATED;
         }
         tokio::time::sleep(self.check(order)).await;
-        let statement = if key.is_some() { &CHARGE_ONCE } else { &CHARGE };
-        let insert = |rows: &mut Vec<Charge>| {
-            // The unique index on the key.
-            if key.is_none() || rows.iter().all(|row| row.key != key) {
-                rows.push(Charge { order, key });
-            }
-        };
-        charges.run(service, &span, statement, insert).await;
-        StatusCode::CREATED
+        let same_key = |one: &Charge, other: &Charge| one.key == other.key;
+        match charges.insert_unique(service, &span, &CHARGE_ONCE, Charge { order, key }, same_key).await {
+            // Where another attempt came first after all, its charge answers this one too.
+            Ok(()) | Err(Taken) => StatusCode::CREATED,
+        }
     }
 
     /// How long the acquirer takes for the card of this order.

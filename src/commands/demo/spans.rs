@@ -91,6 +91,14 @@ pub(super) fn of_statement(
     ]
 }
 
+/// Records that the database refused a statement.
+pub(super) fn statement_refused(span: &Context, sqlstate: &'static str) {
+    let span = span.span();
+    span.set_attribute(KeyValue::new(attribute::DB_RESPONSE_STATUS_CODE, sqlstate));
+    span.set_attribute(KeyValue::new(attribute::ERROR_TYPE, sqlstate));
+    span.set_status(Status::error(""));
+}
+
 /// Records the status that a server sent: only 5xx is its own failure.
 pub(super) fn status_sent(span: &Context, status: StatusCode) {
     answered(span, status, status.is_server_error());

@@ -21,6 +21,13 @@ pub(super) struct Statement {
     pub(super) takes: Duration,
 }
 
+/// SQLSTATE of a row that a unique index refuses.
+const UNIQUE_VIOLATION: &str = "23505";
+
+/// A unique index holds such a row already.
+#[derive(Debug)]
+pub(super) struct Taken;
+
 /// The rows of one table.
 pub(super) struct Table<Row> {
     name: &'static str,
@@ -41,6 +48,39 @@ impl<Row> Table<Row> {
         statement: &Statement,
         change: impl FnOnce(&mut Vec<Row>) -> T,
     ) -> T {
+        let span = self.begin(service, under, statement);
+        tokio::time::sleep(statement.takes).await;
+        let result = self.look(change);
+        span.span().end();
+        result
+    }
+
+    /// Runs an INSERT of `row`, which fails where a row is already `equal` in the columns of a unique index.
+    pub(super) async fn insert_unique(
+        &self,
+        service: &Service,
+        under: &Context,
+        statement: &Statement,
+        row: Row,
+        equal: impl Fn(&Row, &Row) -> bool,
+    ) -> Result<(), Taken> {
+        let span = self.begin(service, under, statement);
+        tokio::time::sleep(statement.takes).await;
+        let result = self.look(|rows| {
+            if rows.iter().any(|other| equal(other, &row)) {
+                return Err(Taken);
+            }
+            rows.push(row);
+            Ok(())
+        });
+        if result.is_err() {
+            spans::statement_refused(&span, UNIQUE_VIOLATION);
+        }
+        span.span().end();
+        result
+    }
+
+    fn begin(&self, service: &Service, under: &Context, statement: &Statement) -> Context {
         let span = service
             .tracer
             .span_builder(format!("{} {}", statement.operation, self.name))
@@ -52,11 +92,7 @@ impl<Row> Table<Row> {
                 statement.text,
             ))
             .start_with_context(&service.tracer, under);
-        let span = under.with_span(span);
-        tokio::time::sleep(statement.takes).await;
-        let result = self.look(change);
-        span.span().end();
-        result
+        under.with_span(span)
     }
 
     /// Looks at the rows from outside the shop, without a trace.
