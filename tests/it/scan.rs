@@ -195,6 +195,19 @@ fn text_from_spans_cannot_drive_the_terminal() {
 }
 
 #[test]
+fn secrets_do_not_reach_the_report() {
+    let folder = Folder::new();
+    let drawing =
+        LOOP.replace("db  SELECT item", "client  GET bob:hunter22@stock/items?access_token=s3cr3tvalue9");
+    folder.file("traces.jsonl", export(drawn(&drawing)));
+    for format in ["text", "json"] {
+        let output = folder.debunk(&["scan", "--min-confidence", "low", "--format", format, "traces.jsonl"]);
+        assert!(output.status.success(), "{}", err(&output));
+        assert!(!out(&output).contains("hunter22") && !out(&output).contains("s3cr3t"), "{}", out(&output));
+    }
+}
+
+#[test]
 fn an_empty_file_holds_no_trace_and_no_finding() {
     let folder = Folder::new();
     folder.file("traces.jsonl", "{\"resourceSpans\":[]}\n");
