@@ -6,6 +6,7 @@ pub mod demo;
 pub mod rules;
 pub mod scan;
 pub mod send;
+pub mod serve;
 
 use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::process::ExitCode;

@@ -4,7 +4,11 @@
 //! back-off until shutdown. Tests call `step`.
 
 mod deliver;
+mod evaluate;
+mod keep;
 mod supervisor;
 
 pub use deliver::{Deliver, Schedule};
+pub use evaluate::{Evaluate, observe};
+pub use keep::keep;
 pub use supervisor::{Progress, Shutdown, Supervisor};

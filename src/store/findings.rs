@@ -223,6 +223,21 @@ impl Store {
         rows.into_iter().map(|row| Ok(listed(row, public_url)?.finding)).collect()
     }
 
+    /// How many findings there are, by rule, status and severity.
+    pub async fn finding_counts(&self) -> Result<Vec<(String, String, String, i64)>, StoreError> {
+        let rows = sqlx::query!(
+            r#"
+            select rule, status, severity, count(*) as "count!"
+            from findings
+            group by rule, status, severity
+            "#,
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        let named = |severity| self::severity(severity).map(|severity| severity.id().to_owned());
+        rows.into_iter().map(|row| Ok((row.rule, row.status, named(row.severity)?, row.count))).collect()
+    }
+
     /// How many findings are open, by rule and severity.
     pub async fn open_counts(&self) -> Result<Vec<OpenCount>, StoreError> {
         let rows = sqlx::query!(

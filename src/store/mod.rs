@@ -89,7 +89,10 @@ impl Store {
         let mut migrations = Migrator { migrations: MIGRATIONS.migrations.clone(), ..Migrator::DEFAULT };
         // A newer version may have been here: its tables suit us too (expand, then contract).
         migrations.set_ignore_missing(true);
-        migrations.run(&mut connection).await.map_err(|error| StoreError::from(sqlx::Error::from(error)))?;
+        migrations
+            .run_direct(None, &mut connection, false)
+            .await
+            .map_err(|error| StoreError::from(sqlx::Error::from(error)))?;
         connection.close().await?;
         self.prepared.store(true, Ordering::Release);
         Ok(())

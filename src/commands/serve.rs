@@ -1,0 +1,205 @@
+//! `serve`: builds everything, supervises it, and shuts down in order. The composition root.
+//!
+//! Order of ends: the doors stop taking requests and finish those they have; the writer answers what is queued;
+//! the loops finish their step; the pool closes; the private PostgreSQL stops last.
+
+use std::future::{Future, IntoFuture as _};
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::alert::Receivers;
+use crate::config::Config;
+use crate::loops::{self, Deliver, Evaluate, Schedule, Supervisor};
+use crate::otlp::{self, Door};
+use crate::store::private::{self, PrivateServer};
+use crate::store::{self, Store, Writer};
+use crate::telemetry::Metrics;
+use crate::view::Shown;
+use crate::{api, web};
+
+/// `serve` takes its instructions from the settings.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {}
+
+/// How long an idle evaluator waits before it looks again. Judging starts so much later than it could, at most.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+const OBSERVE_EVERY: Duration = Duration::from_secs(5);
+const KEEP_EVERY: Duration = Duration::from_hours(1);
+const DELIVER_EVERY: Duration = Duration::from_millis(500);
+
+/// Serves until told to stop (SIGTERM, SIGINT).
+pub async fn run(_: Args, config: Config) -> anyhow::Result<ExitCode> {
+    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for signals")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for signals")?;
+    let asked = async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("told to stop");
+    };
+    let service = Service::start(config).await?;
+    service.run(asked).await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The whole service, listening. Tests start it on port 0.
+pub struct Service {
+    /// Where pages and the API are.
+    pub web: SocketAddr,
+    /// OTLP over gRPC.
+    pub grpc: SocketAddr,
+    /// OTLP over HTTP.
+    pub http: SocketAddr,
+    /// What it stores in.
+    pub store: Store,
+    supervisor: Supervisor,
+    private: Option<PrivateServer>,
+    grace: Duration,
+}
+
+impl Service {
+    /// Opens the database (starting a private one where no URL is given) and the listeners.
+    pub async fn start(config: Config) -> anyhow::Result<Self> {
+        let config = Arc::new(config);
+        let receivers = Arc::new(Receivers::open(&config.receivers, &config.server.public_url)?);
+        let listeners = Listeners::bind(&config).await?;
+        let (private, options) = if let Some(options) = store::address(&config.database)? {
+            (None, options)
+        } else {
+            let folder = config.database.private_dir.clone();
+            let folder = folder.map_or_else(private::default_folder, Ok)?;
+            tracing::info!(folder = %folder.display(), "starting a private PostgreSQL");
+            let server = private::start(&folder).await?;
+            let options = server.options();
+            (Some(server), options)
+        };
+        let metrics = Metrics::new();
+        let store = Store::new(&options, &config.database);
+        let mut supervisor = Supervisor::new(metrics.clone());
+        let (web, grpc, http) = listeners.addresses()?;
+        prepare(&store, config.retention.traces.0, &receivers).await?;
+        start_loops(&mut supervisor, &store, &config, &receivers, &metrics);
+        open_doors(&mut supervisor, listeners, &store, &config, &metrics);
+        let grace = config.server.shutdown_grace.0;
+        tracing::info!(%web, otlp_grpc = %grpc, otlp_http = %http, "ready");
+        Ok(Self { web, grpc, http, store, supervisor, private, grace })
+    }
+
+    /// Runs until `asked` resolves or a part of it fails.
+    pub async fn run(self, asked: impl Future<Output = ()>) -> anyhow::Result<()> {
+        let result = self.supervisor.supervise(asked, self.grace).await;
+        self.store.close().await;
+        if let Some(private) = self.private {
+            private.stop().await?;
+        }
+        result.map_err(anyhow::Error::msg)
+    }
+}
+
+/// Tables and days. Where the database is away, the keeping loop makes up for it: the doors are open and say "try
+/// later". What cannot be mended by waiting ends the start.
+async fn prepare(store: &Store, retention: Duration, receivers: &Receivers) -> anyhow::Result<()> {
+    let names: Vec<String> = receivers.iter().map(|receiver| receiver.name().to_owned()).collect();
+    let prepared = async {
+        loops::keep(store, retention).await?;
+        store.give_up_deliveries(&names).await
+    };
+    match prepared.await {
+        Err(error) if error.is_unavailable() => {
+            tracing::warn!(%error, "the database is away; waiting for it");
+            Ok(())
+        }
+        other => other.map(drop).context("cannot prepare the database"),
+    }
+}
+
+/// Everything that goes on by itself.
+fn start_loops(
+    supervisor: &mut Supervisor,
+    store: &Store,
+    config: &Arc<Config>,
+    receivers: &Arc<Receivers>,
+    metrics: &Metrics,
+) {
+    for _ in 0..config.traces.workers {
+        let evaluate =
+            Evaluate::new(store.clone(), Arc::clone(config), Arc::clone(receivers), metrics.clone());
+        supervisor.repeat("evaluate", LOOK_EVERY, move || {
+            let evaluate = evaluate.clone();
+            async move { evaluate.step().await }
+        });
+    }
+    for receiver in receivers.iter() {
+        let deliver = Deliver::new(store.clone(), receiver.clone(), Schedule::default(), metrics.clone());
+        supervisor.repeat("deliver", DELIVER_EVERY, move || {
+            let deliver = deliver.clone();
+            async move { deliver.step().await }
+        });
+    }
+    let (kept, retention) = (store.clone(), config.retention.traces.0);
+    supervisor.repeat("keep", KEEP_EVERY, move || {
+        let store = kept.clone();
+        async move { loops::keep(&store, retention).await }
+    });
+    let (watched, quiet, metrics) = (store.clone(), config.traces.quiet_period.0, metrics.clone());
+    supervisor.repeat("observe", OBSERVE_EVERY, move || {
+        let (store, metrics) = (watched.clone(), metrics.clone());
+        async move { loops::observe(&store, quiet, &metrics).await }
+    });
+}
+
+/// The writer behind both doors ends when the doors have: it holds what they still wait for.
+fn open_doors(
+    supervisor: &mut Supervisor,
+    listeners: Listeners,
+    store: &Store,
+    config: &Arc<Config>,
+    metrics: &Metrics,
+) {
+    let capacity = config.otlp.max_in_flight.0 as usize;
+    let (writer, writing) = Writer::start(store.clone(), metrics.clone(), capacity);
+    let door = Door::new(&config.otlp, config.retention.traces.0, writer, metrics.clone());
+    supervisor.run("writer", async move {
+        writing.await;
+        Ok::<(), std::convert::Infallible>(())
+    });
+    supervisor
+        .run("grpc", otlp::grpc::serve(Arc::clone(&door), listeners.grpc, supervisor.shutdown().wait()));
+    supervisor.run("http", otlp::http::serve(door, listeners.http, supervisor.shutdown().wait()));
+    let shown = Shown { store: store.clone(), metrics: metrics.clone(), config: Arc::clone(config) };
+    let pages = api::router(shown.clone()).merge(web::router(shown));
+    let serving = axum::serve(listeners.web, pages).with_graceful_shutdown(supervisor.shutdown().wait());
+    supervisor.run("web", serving.into_future());
+}
+
+/// The three listeners, bound before anything else so that a taken port is the first thing said.
+struct Listeners {
+    web: TcpListener,
+    grpc: TcpListener,
+    http: TcpListener,
+}
+
+impl Listeners {
+    async fn bind(config: &Config) -> anyhow::Result<Self> {
+        Ok(Self {
+            web: bind("server.listen", config.server.listen).await?,
+            grpc: bind("otlp.grpc", config.otlp.grpc).await?,
+            http: bind("otlp.http", config.otlp.http).await?,
+        })
+    }
+
+    fn addresses(&self) -> std::io::Result<(SocketAddr, SocketAddr, SocketAddr)> {
+        Ok((self.web.local_addr()?, self.grpc.local_addr()?, self.http.local_addr()?))
+    }
+}
+
+async fn bind(setting: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| format!("{setting}: cannot listen on {address}"))
+}

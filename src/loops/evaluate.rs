@@ -1,0 +1,143 @@
+//! Judges traces that have been quiet: claim, load, judge, replace. No transaction is open between the four.
+//!
+//! A step that fails, or a replica that dies, leaves the claim to run out; another look starts from the stored
+//! spans. What it does not do: decide when a finding opens (`findings::life`) or whom to tell (`alert`).
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::alert::Receivers;
+use crate::config::Config;
+use crate::findings::life::Gate;
+use crate::findings::{Judgement, Settings, judge};
+use crate::semconv;
+use crate::store::{Claimed, Claims, Finished, Loaded, Policy, Store, StoreError};
+use crate::telemetry::Metrics;
+
+use super::Progress;
+
+/// Traces claimed at once. Together with `traces.max_spans_evaluated` it bounds what is held in memory.
+const BATCH: u32 = 32;
+/// Looks at one trace that came to nothing before it is set aside.
+const MAX_ATTEMPTS: i32 = 5;
+
+/// Judges traces. Several may run, here and in other processes.
+#[derive(Clone)]
+pub struct Evaluate {
+    store: Store,
+    config: Arc<Config>,
+    receivers: Arc<Receivers>,
+    metrics: Metrics,
+}
+
+impl Evaluate {
+    /// With the settings in force and those who are told of changes.
+    pub fn new(store: Store, config: Arc<Config>, receivers: Arc<Receivers>, metrics: Metrics) -> Self {
+        Self { store, config, receivers, metrics }
+    }
+
+    /// Judges what is due, a batch at most.
+    pub async fn step(&self) -> Result<Progress, StoreError> {
+        let claimed = self.store.claim(&self.claims()).await?;
+        let (poisoned, claimed): (Vec<_>, Vec<_>) =
+            claimed.into_iter().partition(|claimed| MAX_ATTEMPTS < claimed.attempts);
+        self.set_aside(&poisoned).await?;
+        if claimed.is_empty() {
+            return Ok(if poisoned.is_empty() { Progress::Idle } else { Progress::Worked });
+        }
+        let most = self.config.traces.max_spans_evaluated;
+        let wanted: Vec<_> = claimed.iter().map(Claimed::days).collect();
+        let loaded = self.store.load(&wanted, most).await?;
+        let judgements = self.judge(claimed, loaded).await;
+        self.finish(&judgements).await?;
+        Ok(Progress::Worked)
+    }
+
+    fn claims(&self) -> Claims {
+        let traces = &self.config.traces;
+        Claims {
+            quiet: traces.quiet_period.0,
+            max_wait: traces.max_wait.0,
+            lease: traces.lease.0,
+            limit: BATCH,
+        }
+    }
+
+    /// A trace that several looks could not finish would come back for ever.
+    async fn set_aside(&self, poisoned: &[Claimed]) -> Result<(), StoreError> {
+        if poisoned.is_empty() {
+            return Ok(());
+        }
+        for claimed in poisoned {
+            tracing::error!(trace = %claimed.trace_id, attempts = claimed.attempts, "a trace cannot be judged and is set aside until new spans of it arrive");
+        }
+        let count = self.store.give_up(poisoned).await?;
+        self.metrics.evaluations("quarantined", count);
+        Ok(())
+    }
+
+    /// On a blocking thread: a large trace must not hold up the door.
+    async fn judge(&self, claimed: Vec<Claimed>, loaded: Vec<Loaded>) -> Vec<(Claimed, Judgement)> {
+        let (config, metrics) = (Arc::clone(&self.config), self.metrics.clone());
+        let work = move || {
+            let pairs = claimed.into_iter().zip(loaded);
+            let judged = pairs.map(|(claimed, loaded)| {
+                let judgement = judge_one(&claimed, &loaded, &config, &metrics);
+                (claimed, judgement)
+            });
+            judged.collect()
+        };
+        // Rules are caught one by one inside; what is left to panic is a defect of ours, and the leases run out.
+        tokio::task::spawn_blocking(work).await.expect("judging a trace does not panic")
+    }
+
+    async fn finish(&self, judgements: &[(Claimed, Judgement)]) -> Result<(), StoreError> {
+        let findings = &self.config.findings;
+        let policy = Policy {
+            gate: Gate { high: findings.gate_high, medium: findings.gate_medium },
+            within: findings.gate_within.0,
+            settle: self.config.traces.settle_period.0,
+        };
+        let finished =
+            self.store.finish(judgements, &policy, &|change| self.receivers.deliveries(change)).await?;
+        for ((claimed, judgement), finished) in judgements.iter().zip(finished) {
+            let outcome = match finished {
+                Finished::Fenced => "fenced",
+                _ if claimed.overdue => "late",
+                _ => "ok",
+            };
+            self.metrics.evaluations(outcome, 1);
+            for occurrence in &judgement.occurrences {
+                self.metrics.occurrence(occurrence.rule, occurrence.confidence.id());
+            }
+        }
+        Ok(())
+    }
+}
+
+fn judge_one(claimed: &Claimed, loaded: &Loaded, config: &Config, metrics: &Metrics) -> Judgement {
+    let begun = Instant::now();
+    let spans = semconv::spans(&loaded.spans, &config.environments.aliases);
+    let settings = Settings {
+        thresholds: &config.rules,
+        max_spans: config.traces.max_spans_evaluated as usize,
+        settled: claimed.settled,
+    };
+    let judgement = judge(claimed.trace_id, spans, settings);
+    for rule in &judgement.panicked {
+        tracing::error!(trace = %claimed.trace_id, rule, "a rule panicked; the others go on");
+        metrics.rule_panic(rule);
+    }
+    metrics.evaluation(begun.elapsed().as_secs_f64());
+    judgement
+}
+
+/// Keeps the gauges that describe the backlog true.
+pub async fn observe(store: &Store, quiet: Duration, metrics: &Metrics) -> Result<Progress, StoreError> {
+    let result = store.backlog(quiet).await;
+    metrics.database_up(result.is_ok());
+    let backlog = result?;
+    metrics.pending(backlog.traces, backlog.lag_seconds);
+    metrics.findings(&store.finding_counts().await?);
+    Ok(Progress::Idle)
+}

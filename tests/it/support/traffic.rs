@@ -1,0 +1,48 @@
+//! Traffic for tests that count: exports of random spans, and which of them were acknowledged.
+
+use std::collections::BTreeSet;
+
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
+use opentelemetry_proto::tonic::resource::v1::Resource;
+use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
+use prost::Message as _;
+
+/// (trace, span) as the database has them.
+pub(crate) type Key = (u128, u64);
+
+/// An export of `count` new spans in a few traces, and their keys.
+pub(crate) fn export(count: usize) -> (Vec<u8>, BTreeSet<Key>) {
+    let started: u64 = 1_700_000_000_000_000_000;
+    let mut keys = BTreeSet::new();
+    let mut spans = Vec::with_capacity(count);
+    let mut trace = rand::random::<u128>();
+    for number in 0..count {
+        if number % 8 == 0 {
+            trace = rand::random::<u128>() | 1;
+        }
+        let id = rand::random::<u64>() | 1;
+        keys.insert((trace, id));
+        spans.push(Span {
+            trace_id: trace.to_be_bytes().to_vec(),
+            span_id: id.to_be_bytes().to_vec(),
+            name: format!("GET /item/{}", number % 7),
+            kind: 2,
+            start_time_unix_nano: started + number as u64 * 1_000_000,
+            end_time_unix_nano: started + number as u64 * 1_000_000 + 500_000,
+            attributes: vec![text("http.request.method", "GET"), text("url.path", "/item/7")],
+            ..Span::default()
+        });
+    }
+    let resource = Resource { attributes: vec![text("service.name", "load")], ..Resource::default() };
+    let of_scope = ScopeSpans { spans, ..ScopeSpans::default() };
+    let of_resource =
+        ResourceSpans { resource: Some(resource), scope_spans: vec![of_scope], ..ResourceSpans::default() };
+    (ExportTraceServiceRequest { resource_spans: vec![of_resource] }.encode_to_vec(), keys)
+}
+
+fn text(key: &str, value: &str) -> KeyValue {
+    let value = AnyValue { value: Some(Value::StringValue(value.to_owned())) };
+    KeyValue { key: key.to_owned(), value: Some(value), ..KeyValue::default() }
+}
