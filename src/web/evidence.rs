@@ -35,7 +35,7 @@ impl Axis {
         (self.x(offset).min(100.0 - width), width)
     }
 
-    /// Five marks and their words, from the start of the axis.
+    /// Five marks and their words.
     pub(super) fn marks(self) -> Markup {
         html! {
             svg.axis aria-hidden="true" width="100%" height="16" {
@@ -43,7 +43,7 @@ impl Axis {
                     @let share = f64::from(step) * 25.0;
                     @let anchor = match step { 0 => "start", 4 => "end", _ => "middle" };
                     text x={ (share) "%" } y="12" text-anchor=(anchor) {
-                        (duration(self.length * f64::from(step) / 4.0))
+                        (duration(self.start + self.length * f64::from(step) / 4.0))
                     }
                 }
             }

@@ -31,7 +31,7 @@ fn page(detail: &Detail, now: OffsetDateTime) -> Markup {
                 p.eyebrow {
                     a href={ "/findings?fallacy=" (claim.fallacy.id()) } { (claim.fallacy.title()) }
                     " · "
-                    a href={ "/rules/" (encoded(&claim.rule)) } { code { (claim.rule) } }
+                    (words::rule(&claim.rule))
                 }
                 h1 { (words::prose(&claim.headline)) }
                 p.marks {
@@ -113,7 +113,7 @@ fn remedy(detail: &Detail) -> Markup {
         section.remedy aria-labelledby="fix" {
             h2 id="fix" { "How to fix it" }
             (markdown::render(text, 2))
-            p { a href={ "/rules/" (encoded(&detail.finding.claim.rule)) } { "More about this rule" } }
+            p { a href={ "/rules/" (detail.finding.claim.rule) } { "More about this rule" } }
         }
     }
 }

@@ -83,7 +83,6 @@ fn page(board: &Board, now: OffsetDateTime) -> Markup {
 }
 
 fn row(board: &Board, fallacy: Fallacy) -> Markup {
-    let is_covered = rules::RULES.iter().any(|rule| rule.fallacy == fallacy);
     let of_it = board.counts.iter().filter(|count| count.fallacy == fallacy);
     let scale = [Severity::Critical, Severity::High, Severity::Medium, Severity::Low];
     let by_severity = scale.map(|severity| {
@@ -92,6 +91,8 @@ fn row(board: &Board, fallacy: Fallacy) -> Markup {
         (severity, open)
     });
     let worst = board.worst.iter().find(|finding| finding.claim.fallacy == fallacy);
+    // A finding may outlive its rule.
+    let is_covered = worst.is_some() || rules::RULES.iter().any(|rule| rule.fallacy == fallacy);
     html! {
         tr.uncovered[!is_covered] {
             th scope="row" {
@@ -126,8 +127,10 @@ fn arrival(arrival: &Arrival, now: OffsetDateTime) -> Markup {
             @if arrival.pending > 0 {
                 " " (words::counted(arrival.pending, "trace waits", "traces wait")) " to be judged."
             }
-            " " (words::counted(arrival.traces, "trace", "traces")) " with "
-            (words::counted(arrival.spans, "span", "spans")) " judged in the last minute."
+            @if arrival.traces > 0 {
+                " Received in the last minute and judged: " (words::counted(arrival.traces, "trace", "traces")) " with "
+                (words::counted(arrival.spans, "span", "spans")) "."
+            }
         }
     }
 }

@@ -108,7 +108,7 @@ fn found(view: &TraceView) -> Markup {
                             p { (words::severity(occurrence.severity)) " " (words::prose(&occurrence.why)) }
                             p.note {
                                 a href={ "/findings/" (sighting.finding) } { "Finding" } " · "
-                                a href={ "/rules/" (encoded(&sighting.rule)) } { code { (sighting.rule) } } " · "
+                                (words::rule(&sighting.rule)) " · "
                                 "confidence " (words::confidence(occurrence.confidence)) " · "
                                 a href={ "?span=" (span) "#s-" (span) } { "go to its span" }
                             }

@@ -7,7 +7,7 @@ use time::macros::format_description;
 
 use crate::findings::life::Status;
 use crate::findings::shape::Cost;
-use crate::rules::{Confidence, Severity};
+use crate::rules::{self, Confidence, Severity};
 
 /// A length of time, to three digits or so.
 pub(super) fn duration(ms: f64) -> String {
@@ -119,6 +119,11 @@ pub(super) fn confidence(confidence: Confidence) -> Markup {
         Confidence::Low => "a guess",
     };
     html! { span.confidence title=(meaning) { (confidence.id()) } }
+}
+
+/// A rule by its id, with a way to its page where this version still has it.
+pub(super) fn rule(id: &str) -> Markup {
+    html! { @if rules::find(id).is_some() { a href={ "/rules/" (id) } { code { (id) } } } @else { code { (id) } } }
 }
 
 /// What the evidence makes of it.
