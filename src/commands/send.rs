@@ -43,6 +43,8 @@ pub struct Args {
 /// A request of more is sent in parts, as an exporter would have.
 const MAX_BODY: usize = 4 << 20;
 
+const PROTOBUF: &str = "application/x-protobuf";
+
 /// How long one request is tried, and the pauses in between.
 const PATIENCE: Duration = Duration::from_mins(2);
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
@@ -161,6 +163,7 @@ impl Sender {
                     note(&why)?;
                     return Ok(spans);
                 }
+                Answer::Lost(why) => bail!("{} takes no OTLP: {why}", self.url),
                 Answer::Later { why, after } => (why, after),
             };
             // As long as asked, else longer each time; never two senders in step.
@@ -175,15 +178,20 @@ impl Sender {
     }
 
     async fn try_post(&self, body: Vec<u8>) -> Answer {
-        let request = self.client.post(self.url.clone()).header(CONTENT_TYPE, "application/x-protobuf");
+        let request = self.client.post(self.url.clone()).header(CONTENT_TYPE, PROTOBUF);
         // Spans are stored once however often they are sent, so an unknown outcome is one to try again.
         let response = match request.body(body).send().await {
             Ok(response) => response,
             Err(error) => return Answer::Later { why: chain(&error), after: None },
         };
         let (status, after) = (response.status(), retry_after(response.headers()));
+        let is_protobuf = response.headers().get(CONTENT_TYPE).is_some_and(|kind| kind == PROTOBUF);
         match response.bytes().await {
-            Ok(body) => answer(status, after, &body),
+            Ok(body) if status.is_success() => accepted(&body),
+            Ok(body) => {
+                let said = if is_protobuf { status_message(&body) } else { beginning(&body) };
+                refused(status, after, &said)
+            }
             Err(error) => Answer::Later { why: chain(&error), after },
         }
     }
@@ -196,29 +204,48 @@ impl Sender {
     }
 }
 
+#[derive(Debug, PartialEq, Eq)]
 enum Answer {
-    Accepted { rejected: u64, message: String },
+    Accepted {
+        rejected: u64,
+        message: String,
+    },
+    /// These spans, for good.
     Rejected(String),
-    Later { why: String, after: Option<Duration> },
+    /// Whatever spans: it is the wrong address, or the wrong server.
+    Lost(String),
+    Later {
+        why: String,
+        after: Option<Duration>,
+    },
 }
 
-/// What the status and the body say (OTLP/HTTP response): four statuses may be tried again, all others may not.
-fn answer(status: StatusCode, after: Option<Duration>, body: &[u8]) -> Answer {
-    if status.is_success() {
-        let partial =
-            ExportTraceServiceResponse::decode(body).ok().and_then(|response| response.partial_success);
-        let partial = partial.unwrap_or_default();
-        let rejected = u64::try_from(partial.rejected_spans).unwrap_or(0);
-        return Answer::Accepted { rejected, message: partial.error_message };
+fn accepted(body: &[u8]) -> Answer {
+    let response = ExportTraceServiceResponse::decode(body).unwrap_or_default();
+    let partial = response.partial_success.unwrap_or_default();
+    let rejected = u64::try_from(partial.rejected_spans).unwrap_or(0);
+    Answer::Accepted { rejected, message: partial.error_message }
+}
+
+/// Four statuses may be tried again, all others may not (OTLP/HTTP response).
+fn refused(status: StatusCode, after: Option<Duration>, said: &str) -> Answer {
+    let said = if said.is_empty() { String::new() } else { format!(": {said}") };
+    let why = format!("the server answered {status}{said}");
+    match status.as_u16() {
+        429 | 502 | 503 | 504 => Answer::Later { why, after },
+        300..=399 | 401 | 403 | 404 | 405 | 415 => Answer::Lost(why),
+        _ => Answer::Rejected(why),
     }
-    let said = tonic_types::pb::Status::decode(body).map(|status| status.message).unwrap_or_default();
-    let why = if said.is_empty() { String::new() } else { format!(": {said}") };
-    let why = format!("the server answered {status}{why}");
-    if matches!(status.as_u16(), 429 | 502 | 503 | 504) {
-        Answer::Later { why, after }
-    } else {
-        Answer::Rejected(why)
-    }
+}
+
+/// What an OTLP server says.
+fn status_message(body: &[u8]) -> String {
+    tonic_types::pb::Status::decode(body).map(|status| status.message).unwrap_or_default()
+}
+
+/// What any other server says, as far as one wants to read it in a terminal.
+fn beginning(body: &[u8]) -> String {
+    String::from_utf8_lossy(&body[..body.len().min(200)]).trim().to_owned()
 }
 
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
@@ -405,9 +432,13 @@ mod tests {
     fn only_four_statuses_are_tried_again() {
         for status in 400..600 {
             let status = StatusCode::from_u16(status).unwrap();
-            let again = matches!(answer(status, None, b""), Answer::Later { .. });
+            let again = matches!(refused(status, None, ""), Answer::Later { .. });
             assert_eq!(again, [429, 502, 503, 504].contains(&status.as_u16()), "{status}");
         }
+        assert_eq!(
+            refused(StatusCode::NOT_FOUND, None, "look elsewhere"),
+            Answer::Lost("the server answered 404 Not Found: look elsewhere".to_owned())
+        );
     }
 
     #[test]

@@ -46,11 +46,7 @@ pub async fn serve(
 }
 
 async fn answer(door: &Door, request: Request<Body>, peer: IpAddr) -> Response<Reply> {
-    let is_grpc = request.headers().get(CONTENT_TYPE).is_some_and(|kind| {
-        let kind = kind.as_bytes();
-        kind.starts_with(b"application/grpc") && !kind.starts_with(b"application/grpc-web")
-    });
-    if !is_grpc || request.method() != Method::POST {
+    if !is_grpc(request.headers()) || request.method() != Method::POST {
         return not_grpc();
     }
     match request.uri().path() {
@@ -74,6 +70,13 @@ async fn answer(door: &Door, request: Request<Body>, peer: IpAddr) -> Response<R
             "there is no {path:?}; debunk serves TraceService/Export of OTLP"
         ))),
     }
+}
+
+pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
+    headers.get(CONTENT_TYPE).is_some_and(|kind| {
+        let kind = kind.as_bytes();
+        kind.starts_with(b"application/grpc") && !kind.starts_with(b"application/grpc-web")
+    })
 }
 
 async fn export(door: &Door, request: Request<Body>) -> Result<Receipt, Refusal> {
@@ -126,7 +129,8 @@ fn success(success: Success) -> Response<Reply> {
     with_headers(Response::new(body.boxed_unsync()))
 }
 
-fn failure(status: &Status) -> Response<Reply> {
+/// A call that failed, with nothing but the reason.
+pub(super) fn failure(status: &Status) -> Response<Reply> {
     let mut response = Response::new(Empty::new().boxed_unsync());
     // Only metadata can be no header, and there is none.
     status.add_header(response.headers_mut()).expect("codes, escaped text and base64 are headers");

@@ -14,12 +14,12 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming as Body;
 use tokio::net::TcpListener;
-use tonic::Code;
+use tonic::{Code, Status};
 
 use super::accept::{Encoding, Incoming, Receipt, Refusal, accept};
 use super::listen::{self, Reply};
 use super::status::{Success, plain};
-use super::{Door, read};
+use super::{Door, grpc, read};
 use crate::decode::bounded::Compression;
 
 /// Serves OTLP over HTTP until `shutdown` resolves and all requests in flight are answered.
@@ -37,6 +37,10 @@ pub async fn serve(
 }
 
 async fn answer(door: &Door, request: Request<Body>, peer: IpAddr) -> Response<Reply> {
+    if grpc::is_grpc(request.headers()) {
+        let why = "this port speaks OTLP over HTTP; OTLP over gRPC has a port of its own, usually 4317";
+        return grpc::failure(&Status::unimplemented(why));
+    }
     let encoding = encoding(request.headers());
     // Whoever did not say how they write can at least read this.
     let spoken = encoding.as_ref().map_or(Encoding::Json, |encoding| *encoding);
@@ -92,9 +96,6 @@ fn encoding(headers: &HeaderMap) -> Result<Encoding, Refusal> {
     match essence.as_str() {
         "application/x-protobuf" | "application/protobuf" => Ok(Encoding::Protobuf),
         "application/json" => Ok(Encoding::Json),
-        essence if essence.starts_with("application/grpc") => Err(Refusal::Unsupported(
-            "this port speaks OTLP over HTTP; OTLP over gRPC has a port of its own, usually 4317".to_owned(),
-        )),
         _ => Err(Refusal::Unsupported(format!(
             "content-type {:?} is neither application/x-protobuf nor application/json",
             kind.unwrap_or_default()

@@ -173,7 +173,18 @@ pub(super) async fn call(
     packing: Packing,
     named: Option<&'static str>,
 ) -> Result<Bytes, tonic::Status> {
-    let channel = tonic::transport::Endpoint::from_shared(format!("http://{}", house.grpc)).unwrap();
+    call_at(house.grpc, path, body, packing, named).await
+}
+
+/// The same, at any port.
+pub(super) async fn call_at(
+    address: SocketAddr,
+    path: &'static str,
+    body: Vec<u8>,
+    packing: Packing,
+    named: Option<&'static str>,
+) -> Result<Bytes, tonic::Status> {
+    let channel = tonic::transport::Endpoint::from_shared(format!("http://{address}")).unwrap();
     let mut client = tonic::client::Grpc::new(channel.connect().await.unwrap());
     let encoding = match packing {
         Packing::None => None,

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
 use prost::Message;
 
-use super::house::{House, Packing, call, client};
+use super::house::{EXPORT, House, Packing, call, call_at, client};
 
 #[tokio::test]
 async fn logs_and_metrics_are_accepted_and_their_sender_is_told_once() {
@@ -59,6 +59,10 @@ async fn whoever_knocks_at_the_wrong_place_is_told_the_way() {
     let response = client().post(format!("http://{}/v1/traces", house.grpc)).body("{}").send().await.unwrap();
     assert_eq!(response.status(), 415);
     assert!(response.text().await.unwrap().contains("4318"));
+
+    let status = call_at(house.http, EXPORT, Vec::new(), Packing::None, None).await.unwrap_err();
+    assert_eq!(status.code(), tonic::Code::Unimplemented);
+    assert!(status.message().contains("4317"), "{}", status.message());
 
     for path in ["/opentelemetry.proto.collector.trace.v1.TraceService/Import", "/a.B/C"] {
         let status = call(&house, path, Vec::new(), Packing::None, None).await.unwrap_err();

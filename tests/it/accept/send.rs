@@ -108,3 +108,19 @@ async fn a_file_that_is_no_trace_and_an_address_that_is_none_are_named() {
     let error = send(&args(&[file], "127.0.0.1:4318".to_owned())).await.unwrap_err();
     assert!(error.to_string().contains("is no address such as"), "{error}");
 }
+
+#[tokio::test]
+async fn a_server_that_takes_no_otlp_there_ends_it_with_its_own_words() {
+    let house = House::open().await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("a.json");
+    std::fs::write(&file, Transport::HttpJson.encode(&request(1, 5))).unwrap();
+    for (to, said) in [
+        (format!("http://{}", house.grpc), "415 Unsupported Media Type: this port speaks OTLP over gRPC"),
+        (format!("http://{}/otlp/v1/traces", house.http), "404 Not Found: nothing at"),
+    ] {
+        let error = format!("{:#}", send(&args(std::slice::from_ref(&file), to)).await.unwrap_err());
+        assert!(error.contains("takes no OTLP: the server answered") && error.contains(said), "{error}");
+    }
+    house.close().await;
+}
