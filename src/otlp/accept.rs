@@ -11,6 +11,7 @@ use crate::clock;
 use crate::decode::bounded::{self, Compression};
 use crate::decode::check::{self, Rejections};
 use crate::decode::{DecodeError, otlp};
+use crate::semconv::secrets;
 use crate::store::{Batch, Days, WriteError, encode};
 
 /// How a message is written.
@@ -105,6 +106,8 @@ fn prepare(
         DecodeError::NoRoom(no_room) => read::refusal(no_room, most),
     })?;
     let rejections = check::check(&mut exports);
+    // Before anything is cut: half a secret is not recognised, and still half of it.
+    secrets::redact(&mut exports);
     trim::trim(&mut exports, limits);
     Ok((encode(exports, days), rejections, share))
 }

@@ -1,5 +1,8 @@
 //! What is accepted is stored, once.
 
+use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
+
 use super::house::{Answer, House, PACKINGS, Packing, TRANSPORTS, Transport, request, spans};
 
 #[tokio::test]
@@ -97,5 +100,27 @@ async fn every_wrong_identifier_is_told_apart() {
         assert!(message.contains(reasons), "{message}");
     }
     assert_eq!(house.stored().await, 4);
+    house.close().await;
+}
+
+#[tokio::test]
+async fn secrets_are_not_stored_whichever_way_they_come() {
+    let house = House::open().await;
+    let secret = "hunter2hunter2";
+    for (trace, transport) in (1..).zip(TRANSPORTS) {
+        let mut sent = request(trace, 3);
+        for span in spans(&mut sent) {
+            let value = Value::StringValue(format!("Bearer {secret}"));
+            span.attributes.push(KeyValue {
+                key: "http.request.header.authorization".to_owned(),
+                value: Some(AnyValue { value: Some(value) }),
+                ..KeyValue::default()
+            });
+        }
+        assert_eq!(transport.export(&house, &sent).await, Answer::Accepted, "{transport:?}");
+    }
+    assert_eq!((house.stored().await, house.stored_with(secret).await), (9, 0));
+    // The key is there, so that this looked at the right place.
+    assert_eq!(house.stored_with("http.request.header.authorization").await, 9);
     house.close().await;
 }

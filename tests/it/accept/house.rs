@@ -94,6 +94,13 @@ impl House {
         sqlx::query_scalar(query).fetch_one(pool).await.unwrap()
     }
 
+    /// Spans whose stored bytes hold this text.
+    pub(super) async fn stored_with(&self, text: &str) -> i64 {
+        let pool = &self.database.as_ref().unwrap().pool;
+        let query = "select count(*) from spans where position(convert_to($1, 'UTF8') in rest) > 0 or position($1 in name) > 0";
+        sqlx::query_scalar(query).bind(text).fetch_one(pool).await.unwrap()
+    }
+
     /// The value of a metric.
     pub(super) fn metric(&self, name: &str) -> Option<String> {
         let text = self.metrics.expose();
