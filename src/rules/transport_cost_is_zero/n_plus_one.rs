@@ -4,8 +4,7 @@
 //! The same operation of one callee at least five times in one unit of work, one after another, and long enough
 //! to matter: 50 ms in all, a large share of a short request, or very many calls.
 //! ## Why it matters
-//! Each repeat pays a full round trip, so latency grows with the data: what takes 50 ms with five items in a test
-//! takes seconds with five hundred in production.
+//! Each repeat pays a full round trip: what takes 50 ms with five items in a test takes seconds with five hundred.
 //! ## Example
 //! ```trace
 //! |==============================| orders  server  GET /orders
@@ -164,6 +163,7 @@ fn occurrence(run: &Run<'_>, limits: &Thresholds) -> Option<Occurrence> {
     };
     // Many rows in one statement are often recorded like one row.
     let is_insert = first.facts().db.operation.as_deref() == Some("INSERT");
+    let high = (sure || first.facts().orm) && !is_insert;
     let hidden = "which item each call was for: arguments are not recorded";
     Some(Occurrence {
         at: first.at(),
@@ -180,11 +180,7 @@ fn occurrence(run: &Run<'_>, limits: &Thresholds) -> Option<Occurrence> {
         evidence: evidence(run),
         cost: Cost { time: Duration::from_nanos(saved as u64), calls: n as u32 - 1, ..Cost::default() },
         harm: Harm::Time { share: saved as f64 / run.unit().duration_ns().max(1) as f64 },
-        confidence: if (sure || first.facts().orm) && !is_insert {
-            Confidence::High
-        } else {
-            Confidence::Medium
-        },
+        confidence: if high { Confidence::High } else { Confidence::Medium },
         not_visible: if items == Items::Hidden { vec![hidden.to_owned()] } else { Vec::new() },
     })
 }
