@@ -236,7 +236,8 @@ fn effect(
             (Effect::None, Effect::None) => (Effect::None, whole.1 && observed),
         };
     }
-    whole
+    // A code that the caller read rules the effect out, unless the server shows that it happened all the same.
+    if at_caller == Effect::None && whole.0 == Effect::Unknown { (Effect::None, false) } else { whole }
 }
 
 fn at_server(
@@ -390,6 +391,10 @@ mod tests {
         assert_eq!(call(&build.trace()).effect(), Effect::Unknown);
         build.failed(server, Outcome::Error, Effect::None, 6, true);
         assert_eq!(call(&build.trace()).effect(), Effect::None);
+        build.failed(client, Outcome::Error, Effect::None, 6, true);
+        build.failed(server, Outcome::Error, Effect::Unknown, 7, true);
+        assert_eq!(call(&build.trace()).effect(), Effect::None);
+        build.failed(client, Outcome::Error, Effect::Unknown, 7, true);
         build.failed(server, Outcome::Error, Effect::Unknown, 7, true);
         build.at(server).status = Status::Error;
         build.at(write).facts.class = EffectClass::Safe;

@@ -307,11 +307,13 @@ fn outcome(unit: Unit<'_>) -> Outcome {
 }
 
 /// Node ends an HTTP server span when the caller leaves, with the untouched default status, while the handler
-/// goes on: a call that was still running shows it.
+/// goes on: a call that was still running shows it. Node counts starts in whole milliseconds.
 fn may_have_lost_caller(unit: Unit<'_>) -> bool {
+    const SLACK_NS: i64 = 2_000_000;
     let span = unit.span();
+    let end_ns = span.end_ns().saturating_add(SLACK_NS);
     span.ends_with_its_caller()
-        && unit.attempts().any(|attempt| attempt.is_sync() && attempt.span().end_ns() > span.end_ns())
+        && unit.attempts().any(|attempt| attempt.is_sync() && end_ns < attempt.end_ns())
 }
 
 impl Span {
@@ -321,5 +323,85 @@ impl Span {
             && self.facts.role == Role::Http
             && self.resource.language.as_deref() == Some("nodejs")
             && self.facts.http.status.is_none_or(|status| status == 200)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::super::build::Build;
+    use super::super::{Effect, Status};
+    use super::*;
+
+    fn owners(trace: &Trace) -> Vec<u64> {
+        trace.units().map(|unit| unit.span().id.0).collect()
+    }
+
+    #[test]
+    fn servers_consumers_roots_and_other_services_begin_units() {
+        let mut build = Build::default();
+        let root = build.span(0, "job", Kind::Internal, "tick", 0, 1000);
+        let client = build.request(root, "job", "shop", "GET /", 10, 100);
+        build.span(client + 1, "shop", Kind::Internal, "layer", 30, 10);
+        build.span(client + 1, "redis", Kind::Client, "GET", 40, 10);
+        let send = build.span(root, "job", Kind::Producer, "send", 200, 10);
+        build.span(send, "mail", Kind::Consumer, "process", 210, 10);
+        build.span(root, "library", Kind::Internal, "elsewhere", 300, 10);
+        let trace = build.trace();
+        assert_eq!(owners(&trace), [1, 3, 7, 8]);
+        let batch: Vec<bool> = trace.units().map(Unit::is_batch).collect();
+        assert_eq!(batch, [true, false, true, false]);
+        let interactive: Vec<bool> = trace.units().map(Unit::is_interactive).collect();
+        assert_eq!(interactive, [false, true, false, false]);
+        // The client span that calls itself `redis` is the shop's call.
+        assert_eq!(
+            trace.units().nth(1).unwrap().calls().map(Call::callee).collect::<Vec<_>>(),
+            [Some("redis")]
+        );
+    }
+
+    #[test]
+    fn a_client_error_is_the_callers_fault_and_a_server_error_ours() {
+        for (status, row, expected) in
+            [(200, 9, Outcome::Ok), (404, 6, Outcome::Ok), (500, 7, Outcome::Error), (504, 1, Outcome::Error)]
+        {
+            let mut build = Build::default();
+            build.span(0, "shop", Kind::Server, "GET /", 0, 1000);
+            build.last().facts.http.status = Some(status);
+            if row != 9 {
+                build.failed(1, Outcome::Error, Effect::Unknown, row, true);
+            }
+            assert_eq!(build.trace().units().next().unwrap().outcome(), expected, "{status}");
+        }
+        let mut build = Build::default();
+        build.span(0, "shop", Kind::Server, "GET /", 0, 1000);
+        build.last().status = Status::Error;
+        assert_eq!(build.trace().units().next().unwrap().outcome(), Outcome::Error);
+    }
+
+    #[test]
+    fn a_node_server_that_ended_before_its_calls_may_have_lost_its_caller() {
+        for (call_ms, expected) in [(300, Outcome::Unknown), (101, Outcome::Ok)] {
+            let mut build = Build::default();
+            let owner = build.span(0, "web", Kind::Server, "POST /", 0, 100_000);
+            build.last().resource =
+                Arc::new(Resource { language: Some("nodejs".into()), ..(*build.last().resource).clone() });
+            build.request(owner, "web", "stock", "GET /stock", 0, call_ms * 1000);
+            assert_eq!(build.trace().units().next().unwrap().outcome(), expected);
+        }
+    }
+
+    #[test]
+    fn a_unit_is_whole_where_nothing_of_it_can_be_missing() {
+        let mut build = Build::default();
+        build.span(0, "web", Kind::Server, "GET /", 0, 100_000);
+        assert!(build.trace().units().all(Unit::is_whole));
+        let mut dropped = build.clone();
+        dropped.at(1).incomplete = true;
+        assert!(!dropped.trace().units().all(Unit::is_whole));
+        build.span(99, "stock", Kind::Server, "GET /stock", 50_000, 10_000);
+        let whole: Vec<bool> = build.trace().units().map(Unit::is_whole).collect();
+        assert_eq!(whole, [false, false]);
     }
 }
