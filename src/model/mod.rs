@@ -4,6 +4,7 @@
 //! one trace's spans with its tree and its defects. Above it stand units (what a service did for someone) and
 //! calls (what it asked of someone), which are what rules reason about.
 
+mod aftermath;
 mod arguments;
 mod attempt;
 mod attempts;

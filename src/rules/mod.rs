@@ -9,7 +9,14 @@ mod latency_is_zero {
     pub(super) mod chatty_sequential_calls;
 }
 mod millis;
+mod network_is_reliable {
+    pub(super) mod retry_non_idempotent;
+}
 mod occurrence;
+mod outcome_is_known {
+    pub(super) mod timeout_partial_failure;
+}
+mod told;
 mod transport_cost_is_zero {
     pub(super) mod n_plus_one;
 }
@@ -69,8 +76,10 @@ macro_rules! registry {
 }
 
 registry! {
+    NetworkIsReliable => network_is_reliable: retry_non_idempotent;
     LatencyIsZero => latency_is_zero: chatty_sequential_calls;
     TransportCostIsZero => transport_cost_is_zero: n_plus_one;
+    OutcomeIsKnown => outcome_is_known: timeout_partial_failure;
 }
 
 /// The rule of this id.
