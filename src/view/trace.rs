@@ -94,15 +94,18 @@ impl Shown {
     pub async fn trace(&self, id: TraceId, part: Part) -> Result<Option<TraceView>, Failure> {
         let Some(known) = self.store.whereabouts(id).await? else { return Ok(None) };
         let most = self.config.traces.max_spans_evaluated;
-        let loaded = self.store.load(&[known.days], most).await?;
+        let days = [known.days];
+        let (loaded, summary, occurrences) = tokio::try_join!(
+            self.store.load(&days, most),
+            self.store.trace(id),
+            self.store.occurrences_in(id, MAX_OCCURRENCES),
+        )?;
         let is_cut = loaded.iter().any(|loaded| loaded.truncated);
         let received: Vec<Received> = loaded.into_iter().flat_map(|loaded| loaded.spans).collect();
         if received.is_empty() {
             return Ok(None);
         }
         let pending = known.pending;
-        let summary = self.store.trace(id).await?;
-        let occurrences = self.store.occurrences_in(id, MAX_OCCURRENCES).await?;
         let aliases = self.config.environments.aliases.clone();
         // Assembling a large trace takes long enough to keep other requests waiting.
         let view = tokio::task::spawn_blocking(move || {

@@ -39,13 +39,13 @@ pub(super) async fn show(State(shown): State<Shown>) -> Result<Page, PageError> 
     }
     let url = &shown.config.server.public_url;
     let open = Wanted { statuses: vec![Status::Open], ..Wanted::default() };
-    let newest = shown.store.list_findings(&open, Sort::FirstSeen, None, NEWEST, url).await?;
-    let board = Board {
-        counts: shown.store.open_counts().await?,
-        worst: shown.store.worst_open(url).await?,
-        newest: newest.into_iter().map(|listed| listed.finding).collect(),
-        arrival,
-    };
+    let (newest, counts, worst) = tokio::try_join!(
+        shown.store.list_findings(&open, Sort::FirstSeen, None, NEWEST, url),
+        shown.store.open_counts(),
+        shown.store.worst_open(url),
+    )?;
+    let newest = newest.into_iter().map(|listed| listed.finding).collect();
+    let board = Board { counts, worst, newest, arrival };
     Ok(Page::new("Fallacies", Section::Board, page(&board, clock::now())).api("/api/v1/findings"))
 }
 
