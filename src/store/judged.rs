@@ -1,9 +1,10 @@
 //! What judging yields, written in one transaction: the rows of each trace are replaced, the findings they touch are
 //! derived anew, changes are put into the outbox, and the traces leave the list of those that await a look.
 //!
-//! A look counts only if its claim still stands. Judging a trace again leaves everything as it was: no number is
-//! added to, and times are those of receipt. What a finding's counts mean is decided by `findings::life`.
+//! A look counts only if its claim still stands. Judging a trace again leaves everything as it was: what it said before
+//! is taken back first, and times are those of receipt. What a finding's counts mean is decided by `findings::life`.
 
+mod hours;
 mod numbers;
 mod rows;
 
@@ -60,9 +61,6 @@ struct Mine<'a> {
     looks: i32,
 }
 
-/// (finding, an instant of receipt): where numbers may have changed.
-type Touched = BTreeSet<(i64, OffsetDateTime)>;
-
 impl Store {
     /// Writes what judging yielded, for those traces whose claim still stands.
     pub async fn finish(
@@ -113,12 +111,11 @@ impl Store {
         }
         let standing: Vec<&(Claimed, Judgement)> =
             looks.iter().filter(|(claimed, _)| first_seen.contains_key(&claimed.trace_id.0)).collect();
-        let mut touched = Touched::new();
-        let before = rows::remove(&mut transaction, &standing, &mut touched).await?;
+        let (kept, before) = rows::remove(&mut transaction, &standing).await?;
         let mine: Vec<Mine> = standing
             .iter()
             .map(|(claimed, judgement)| {
-                let was = before.get(&claimed.trace_id.0);
+                let was = kept.get(&claimed.trace_id.0);
                 let since = first_seen[&claimed.trace_id.0];
                 Mine {
                     claimed,
@@ -128,8 +125,8 @@ impl Store {
                 }
             })
             .collect();
-        rows::insert(&mut transaction, &mine, &mut touched).await?;
-        numbers::derive(&mut transaction, &mine, &touched, policy, tell).await?;
+        let after = rows::insert(&mut transaction, &mine).await?;
+        numbers::derive(&mut transaction, &mine, &before, &after, policy, tell).await?;
         let finished = looks
             .iter()
             .map(|(claimed, judgement)| match first_seen.contains_key(&claimed.trace_id.0) {

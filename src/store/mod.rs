@@ -69,6 +69,8 @@ impl Store {
             ("idle_in_transaction_session_timeout", format!("{}ms", limits.statement.as_millis())),
             ("synchronous_commit", "on".to_owned()),
             ("timezone", "UTC".to_owned()),
+            // Our questions are short; compiling one takes longer than answering it.
+            ("jit", "off".to_owned()),
         ]);
         let pool = PgPoolOptions::new()
             .max_connections(config.max_connections)

@@ -1,6 +1,7 @@
 //! The store on a real PostgreSQL.
 
 mod accept;
+mod churn;
 mod days;
 mod judge;
 mod outage;

@@ -13,8 +13,8 @@ use super::super::error::StoreError;
 use super::super::findings::{confidence_rank, read, severity, severity_rank};
 use super::super::pending::interval;
 use super::super::text;
-use super::rows::{column, is_counted};
-use super::{Mine, Policy, Tell, Touched, TryError};
+use super::rows::{Tally, column, is_counted};
+use super::{Mine, Policy, Tell, TryError, hours};
 use crate::findings::Judged;
 use crate::findings::life::{self, Counts, Event, Status};
 use crate::model::TraceId;
@@ -69,15 +69,16 @@ struct Recent {
 pub(super) async fn derive(
     connection: &mut PgConnection,
     mine: &[Mine<'_>],
-    touched: &Touched,
+    before: &[Tally],
+    after: &[Tally],
     policy: &Policy,
     tell: Tell<'_>,
 ) -> Result<(), TryError> {
-    if touched.is_empty() {
+    let ids: BTreeSet<i64> = before.iter().chain(after).map(|one| one.fingerprint).collect();
+    if ids.is_empty() {
         return Ok(());
     }
     let new = make_findings(connection, mine).await?;
-    let ids: BTreeSet<i64> = touched.iter().map(|(fingerprint, _)| *fingerprint).collect();
     let ids: Vec<i64> = ids.into_iter().collect();
     sqlx::query!(
         "select fingerprint from findings where fingerprint = any($1) order by fingerprint for update",
@@ -85,7 +86,7 @@ pub(super) async fn derive(
     )
     .fetch_all(&mut *connection)
     .await?;
-    replace_hours(connection, touched).await?;
+    hours::replace(connection, before, after).await?;
     let sums = read_sums(connection, &ids).await?;
     let recent = read_recent(connection, &ids, policy).await?;
     let derived = sums
@@ -159,64 +160,6 @@ async fn make_findings(
     .fetch_all(connection)
     .await?;
     Ok(made.into_iter().collect())
-}
-
-/// Counts the touched hours anew. An hour without occurrences has no row.
-async fn replace_hours(connection: &mut PgConnection, touched: &Touched) -> Result<(), sqlx::Error> {
-    let (ids, times): (Vec<i64>, Vec<OffsetDateTime>) = touched.iter().copied().unzip();
-    sqlx::query!(
-        r#"
-        with touched as (
-            select distinct w.fingerprint, date_trunc('hour', w.seen_at, 'UTC') as hour
-            from unnest($1::bigint[], $2::timestamptz[]) as w (fingerprint, seen_at)
-        ), counted as (
-            select
-                t.fingerprint,
-                t.hour,
-                count(*) as occurrences,
-                count(distinct o.trace_id) as traces,
-                count(distinct o.trace_id) filter (where o.confidence >= 3) as high_traces,
-                count(distinct o.trace_id) filter (where o.confidence >= 4) as confirmed_traces,
-                least(sum(o.time_ns), 9000000000000000000)::bigint as time_ns,
-                min(o.seen_at) as first_seen,
-                max(o.seen_at) as last_seen
-            from touched t
-            join occurrences o
-                on o.fingerprint = t.fingerprint
-                and o.counted
-                and o.seen_at >= t.hour
-                and o.seen_at < t.hour + interval '1 hour'
-            group by t.fingerprint, t.hour
-        ), emptied as (
-            delete from finding_hours h
-            using touched t
-            where h.fingerprint = t.fingerprint
-                and h.hour = t.hour
-                and not exists (
-                    select from counted c where c.fingerprint = t.fingerprint and c.hour = t.hour
-                )
-        )
-        insert into finding_hours (
-            fingerprint, hour, occurrences, traces, high_traces, confirmed_traces, time_ns, first_seen, last_seen
-        )
-        select
-            fingerprint, hour, occurrences, traces, high_traces, confirmed_traces, time_ns, first_seen, last_seen
-        from counted
-        on conflict (fingerprint, hour) do update
-        set occurrences = excluded.occurrences,
-            traces = excluded.traces,
-            high_traces = excluded.high_traces,
-            confirmed_traces = excluded.confirmed_traces,
-            time_ns = excluded.time_ns,
-            first_seen = excluded.first_seen,
-            last_seen = excluded.last_seen
-        "#,
-        &ids,
-        &times
-    )
-    .execute(connection)
-    .await?;
-    Ok(())
 }
 
 /// Sums the hours. Where none is left, the times that were known stay.

@@ -9,10 +9,24 @@ use uuid::Uuid;
 
 use super::super::findings::{confidence_rank, severity_rank};
 use super::super::text;
-use super::{Mine, Touched};
+use super::Mine;
 use crate::findings::{Call, Evidence, Judged, Judgement, Unit};
 use crate::rules::Confidence;
 use crate::store::Claimed;
+
+/// Longest time that counts as lost in one occurrence: clocks lie, and sums must hold.
+const MOST_LOST: Duration = Duration::from_hours(24);
+
+/// An occurrence as the numbers of its finding see it.
+#[derive(Clone, Debug)]
+pub(super) struct Tally {
+    pub(super) fingerprint: i64,
+    pub(super) trace_id: Uuid,
+    pub(super) seen_at: OffsetDateTime,
+    pub(super) confidence: i16,
+    pub(super) time_ns: i64,
+    pub(super) counted: bool,
+}
 
 /// What an earlier look left to keep.
 pub(super) struct Before {
@@ -25,31 +39,29 @@ pub(super) fn is_counted(occurrence: &Judged) -> bool {
     Confidence::Medium <= occurrence.confidence && occurrence.absorbed_by.is_none()
 }
 
-/// Removes what earlier looks wrote of these traces, and notes where numbers were.
+/// Removes what earlier looks wrote of these traces: what to keep of it, by trace, and the occurrences that counted.
 pub(super) async fn remove(
     connection: &mut PgConnection,
     standing: &[&(Claimed, Judgement)],
-    touched: &mut Touched,
-) -> Result<HashMap<u128, Before>, sqlx::Error> {
+) -> Result<(HashMap<u128, Before>, Vec<Tally>), sqlx::Error> {
     let ids: Vec<Uuid> = standing.iter().map(|(claimed, _)| Uuid::from_u128(claimed.trace_id.0)).collect();
     // The days of an earlier look lie within those of the claim, which asked `traces`.
     let first = standing.iter().map(|(claimed, _)| claimed.first_day).min();
     let last = standing.iter().map(|(claimed, _)| claimed.last_day).max();
-    let removed = sqlx::query!(
+    let mut counted = sqlx::query_as!(
+        Tally,
         r#"
         delete from occurrences
         where trace_id = any($1) and day between $2 and $3
-        returning fingerprint, seen_at, counted
+        returning fingerprint, trace_id, seen_at, confidence, time_ns, counted
         "#,
         &ids,
         first,
         last
-    );
-    for row in removed.fetch_all(&mut *connection).await? {
-        if row.counted {
-            touched.insert((row.fingerprint, row.seen_at));
-        }
-    }
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    counted.retain(|one| one.counted);
     sqlx::query!("delete from units where trace_id = any($1) and day between $2 and $3", &ids, first, last)
         .execute(&mut *connection)
         .await?;
@@ -68,24 +80,21 @@ pub(super) async fn remove(
     );
     let rows = removed.fetch_all(&mut *connection).await?;
     let before = |received_at, looks| Before { received_at, looks };
-    Ok(rows.into_iter().map(|row| (row.trace_id.as_u128(), before(row.received_at, row.looks))).collect())
+    let kept = rows.into_iter().map(|row| (row.trace_id.as_u128(), before(row.received_at, row.looks)));
+    Ok((kept.collect(), counted))
 }
 
-/// Writes what this look saw, and notes where numbers are.
+/// Writes what this look saw; the occurrences that count come back.
 pub(super) async fn insert(
     connection: &mut PgConnection,
     mine: &[Mine<'_>],
-    touched: &mut Touched,
-) -> Result<(), sqlx::Error> {
+) -> Result<Vec<Tally>, sqlx::Error> {
     insert_traces(connection, mine).await?;
     insert_units(connection, mine).await?;
     insert_calls(connection, mine).await?;
-    insert_occurrences(connection, mine).await?;
-    for one in mine {
-        let counted = one.judgement.occurrences.iter().filter(|occurrence| is_counted(occurrence));
-        touched.extend(counted.map(|occurrence| (occurrence.fingerprint.0 as i64, one.received_at)));
-    }
-    Ok(())
+    let mut counted = insert_occurrences(connection, mine).await?;
+    counted.retain(|one| one.counted);
+    Ok(counted)
 }
 
 async fn insert_traces(connection: &mut PgConnection, mine: &[Mine<'_>]) -> Result<(), sqlx::Error> {
@@ -205,10 +214,14 @@ async fn insert_calls(connection: &mut PgConnection, mine: &[Mine<'_>]) -> Resul
 }
 
 /// Low and absorbed ones are kept as well; they are not counted. The same finding twice at one span is one row.
-async fn insert_occurrences(connection: &mut PgConnection, mine: &[Mine<'_>]) -> Result<(), sqlx::Error> {
+async fn insert_occurrences(
+    connection: &mut PgConnection,
+    mine: &[Mine<'_>],
+) -> Result<Vec<Tally>, sqlx::Error> {
     let found: Vec<(&Mine, &Judged)> =
         mine.iter().flat_map(|one| one.judgement.occurrences.iter().map(move |found| (one, found))).collect();
-    sqlx::query!(
+    sqlx::query_as!(
+        Tally,
         r#"
         insert into occurrences (
             day, trace_id, fingerprint, span_id, seen_at, absorbed_by, time_ns, bytes, calls, unknown_outcomes,
@@ -230,6 +243,7 @@ async fn insert_occurrences(connection: &mut PgConnection, mine: &[Mine<'_>]) ->
             not_visible, drawing
         )
         on conflict do nothing
+        returning fingerprint, trace_id, seen_at, confidence, time_ns, counted
         "#,
         &column(&found, |(one, _)| day(one)),
         &column(&found, |(one, _)| trace_id(one)),
@@ -253,9 +267,8 @@ async fn insert_occurrences(connection: &mut PgConnection, mine: &[Mine<'_>]) ->
         &column(&found, |(_, found)| list(&found.not_visible)),
         &column(&found, |(_, found)| text(found.drawing.clone()))
     )
-    .execute(connection)
-    .await?;
-    Ok(())
+    .fetch_all(connection)
+    .await
 }
 
 pub(super) fn column<Row, Value>(rows: &[Row], of: impl Fn(&Row) -> Value) -> Vec<Value> {
@@ -275,7 +288,7 @@ fn number(count: u32) -> i32 {
 }
 
 fn nanos(time: Duration) -> i64 {
-    i64::try_from(time.as_nanos()).unwrap_or(i64::MAX)
+    time.min(MOST_LOST).as_nanos() as i64
 }
 
 /// A list inside a row: `unnest` flattens arrays of arrays, so it goes as JSON.

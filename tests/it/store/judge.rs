@@ -18,7 +18,7 @@ const AT_ONCE: Claims = Claims {
     limit: 100,
 };
 
-const POLICY: Policy = Policy {
+pub(super) const POLICY: Policy = Policy {
     gate: Gate { high: 2, medium: 3 },
     within: Duration::from_hours(24),
     settle: Duration::from_millis(300),
@@ -84,7 +84,7 @@ impl Judging {
     }
 }
 
-fn tell(change: &Change) -> Vec<NewDelivery> {
+pub(super) fn tell(change: &Change) -> Vec<NewDelivery> {
     let payload = format!(
         "{} {} example={}",
         change.event.id(),
@@ -98,7 +98,7 @@ fn number(claimed: &Claimed) -> u8 {
     claimed.trace_id.0 as u8
 }
 
-fn found(fingerprint: u64, confidence: Confidence) -> Judged {
+pub(super) fn found(fingerprint: u64, confidence: Confidence) -> Judged {
     Judged {
         fingerprint: Fingerprint(fingerprint),
         rule: "n_plus_one",
@@ -130,7 +130,7 @@ fn found(fingerprint: u64, confidence: Confidence) -> Judged {
     }
 }
 
-fn judgement(claimed: &Claimed, occurrences: Vec<Judged>) -> Judgement {
+pub(super) fn judgement(claimed: &Claimed, occurrences: Vec<Judged>) -> Judgement {
     Judgement {
         trace_id: claimed.trace_id,
         summary: Summary {
