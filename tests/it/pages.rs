@@ -8,6 +8,7 @@ use debunk::rules::{Confidence, Cost, Occurrence, RULES, Rule, Thresholds};
 use debunk::semconv::{self, drawn};
 use debunk::sketch::{self, Drawing};
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
 
 /// Rules that conclude from what did not come after a failure. Less of a trace can make them find more.
 const FROM_ABSENCE: &[&str] = &["timeout_partial_failure"];
@@ -296,6 +297,88 @@ fn is_safe(leaf: &Received) -> bool {
     const INTERNAL: i32 = 1;
     let name = leaf.span.name.as_str();
     leaf.span.kind == INTERNAL || name.starts_with("GET ") || name.starts_with("SELECT ")
+}
+
+/// A trace of which the root or a server's side never came makes nobody surer.
+#[test]
+fn a_lost_root_or_server_makes_nobody_surer() {
+    const SERVER: i32 = 2;
+    for example in examples() {
+        let spans = &example.drawing.spans;
+        let before = surest(example.rule, spans);
+        for (at, lost) in spans.iter().enumerate() {
+            if lost.span.kind != SERVER && !lost.span.parent_span_id.is_empty() {
+                continue;
+            }
+            let left: Vec<Received> = without(spans, at);
+            for (place, confidence) in surest(example.rule, &left) {
+                let known = before.get(&place).copied();
+                assert!(
+                    known.is_none_or(|known| confidence <= known),
+                    "without {}: {confidence} instead of {known:?}\n{}\n{}",
+                    lost.span.name,
+                    example.place,
+                    example.text
+                );
+            }
+        }
+    }
+}
+
+/// The best confidence of each place, by the span that it is at.
+fn surest(rule: &Rule, spans: &[Received]) -> BTreeMap<String, Confidence> {
+    let (trace, found) = inspect(rule, spans);
+    let mut surest = BTreeMap::new();
+    for occurrence in found {
+        let place = trace.span(occurrence.at).id.to_string();
+        let best = surest.entry(place).or_insert(occurrence.confidence);
+        *best = occurrence.confidence.max(*best);
+    }
+    surest
+}
+
+fn without(spans: &[Received], lost: usize) -> Vec<Received> {
+    spans.iter().enumerate().filter(|(at, _)| *at != lost).map(|(_, one)| one.clone()).collect()
+}
+
+/// A mesh puts a proxy's server and client span between the two sides of a call: still one call.
+#[test]
+fn calls_through_a_proxy_show_the_same() {
+    const SERVER: i32 = 2;
+    const CLIENT: i32 = 3;
+    holds_in_disguise("through a proxy", |example| {
+        let spans = &example.drawing.spans;
+        let kinds: BTreeMap<&[u8], i32> =
+            spans.iter().map(|one| (&one.span.span_id[..], one.span.kind)).collect();
+        let mut meshed = Vec::new();
+        for one in spans {
+            let called = kinds.get(&one.span.parent_span_id[..]) == Some(&CLIENT);
+            if one.span.kind != SERVER || !called {
+                meshed.push(one.clone());
+                continue;
+            }
+            let hop = |kind: i32, id: u8, parent: &[u8]| {
+                let mut hop = one.clone();
+                hop.span.kind = kind;
+                hop.span.span_id = one.span.span_id.iter().map(|byte| byte ^ id).collect();
+                hop.span.parent_span_id = parent.to_vec();
+                hop.span.attributes.push(proxy());
+                hop.span.events.clear();
+                hop
+            };
+            let inward = hop(SERVER, 0x33, &one.span.parent_span_id);
+            let outward = hop(CLIENT, 0x66, &inward.span.span_id);
+            let mut server = one.clone();
+            server.span.parent_span_id.clone_from(&outward.span.span_id);
+            meshed.extend([inward, outward, server]);
+        }
+        vec![meshed]
+    });
+}
+
+fn proxy() -> KeyValue {
+    let value = Some(AnyValue { value: Some(Value::StringValue("proxy".to_owned())) });
+    KeyValue { key: "component".to_owned(), value, ..KeyValue::default() }
 }
 
 /// Where a rule found something: variant and unit. Which call stands for a unit may change with what is left.
