@@ -135,7 +135,13 @@ pub(super) fn status(status: Status) -> Markup {
 pub(super) fn cost(cost: &Cost) -> Vec<String> {
     let mut words = Vec::new();
     if cost.time_ms > 0.0 {
-        words.push(format!("{} of waiting that need not be", duration(cost.time_ms)));
+        // Beside an unknown outcome, time is work that went on without anybody who waited for it.
+        let kind = if cost.unknown_outcomes > 0 {
+            "work after its caller had given up"
+        } else {
+            "waiting that need not be"
+        };
+        words.push(format!("{} of {kind}", duration(cost.time_ms)));
     }
     if cost.duplicate_effects > 0 {
         let effects = counted(cost.duplicate_effects.into(), "effect", "effects");
@@ -217,5 +223,7 @@ mod tests {
         assert!(cost(&Cost::default()).is_empty());
         let twice = Cost { duplicate_effects: 1, calls: 2, ..Cost::default() };
         assert_eq!(cost(&twice), ["1 effect more than was asked for", "2 remote calls involved"]);
+        let unknown = Cost { unknown_outcomes: 1, time_ms: 357.0, ..Cost::default() };
+        assert_eq!(cost(&unknown)[0], "357 ms of work after its caller had given up");
     }
 }
