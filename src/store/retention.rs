@@ -36,6 +36,8 @@ impl Store {
         // Its settings and its lock must not reach another question, whatever happens.
         connection.close_on_drop();
         let dropped = drop_before(&mut connection, before).await;
+        // The server takes a moment to notice a connection that is gone; the next pass need not wait for that.
+        sqlx::query!("select pg_advisory_unlock_all()").execute(&mut *connection).await?;
         if let Err(error) = connection.close().await {
             tracing::debug!(%error, "a connection did not close in order");
         }
