@@ -23,7 +23,7 @@ use crate::telemetry::Metrics;
 use crate::view::Shown;
 use crate::{api, web};
 
-/// `serve` takes its instructions from the settings.
+/// Take traces, judge them, and show what they prove
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {}
 

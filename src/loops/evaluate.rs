@@ -47,7 +47,8 @@ impl Evaluate {
         }
         let most = self.config.traces.max_spans_evaluated;
         let wanted: Vec<_> = claimed.iter().map(Claimed::days).collect();
-        let loaded = self.store.load(&wanted, most).await?;
+        // One more than is judged, so that a larger trace is seen to be cut and claims no absence.
+        let loaded = self.store.load(&wanted, most.saturating_add(1)).await?;
         let judgements = self.judge(claimed, loaded).await;
         self.finish(&judgements).await?;
         Ok(Progress::Worked)

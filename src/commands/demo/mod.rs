@@ -31,7 +31,7 @@ const PAUSE: Duration = Duration::from_secs(10);
 /// The environment's fault, not the command's: the receiver is not there.
 const ENVIRONMENT: u8 = 3;
 
-/// What `demo` is told.
+/// Open a small shop whose faults are real, and send its traces
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// Where the shop sends its spans: OTLP over gRPC, plain HTTP.
