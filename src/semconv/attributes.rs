@@ -77,7 +77,9 @@ impl<'a> Attributes<'a> {
             _ if is_convention(namespace) => {}
             _ => self.take_custom(key, value),
         }
-        idempotency::attribute(&mut self.idempotency, key, value);
+        if !key.contains(".header.") && !key.contains(".metadata.") {
+            idempotency::attribute(&mut self.idempotency, key, value);
+        }
     }
 
     fn take_http(&mut self, key: &'a str, value: &'a Value) {

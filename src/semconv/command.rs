@@ -186,6 +186,7 @@ pub(super) fn read(text: &str) -> Reading {
     let arguments: Vec<&str> = words.take(MOST_ARGUMENTS).collect();
     // `GET ?` (Python), `mget [26 other arguments]` (ioredis).
     let hidden = arguments.contains(&"?") || first.contains("other arguments]");
+    let arguments = if hidden { vec!["?"] } else { arguments };
     let class = lines
         .iter()
         .map(|line| line.split_whitespace().next().unwrap_or_default().to_ascii_uppercase())

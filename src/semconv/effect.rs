@@ -156,7 +156,9 @@ fn is_read_like(segment: &str) -> bool {
 
 /// RPC, and spans that say no more than a name: the verb that starts the method, or the last part of the name.
 pub(super) fn of_verb(method: &str) -> (EffectClass, Basis) {
-    let last = method.rsplit(['/', '.', ':', '#', ' ']).find(|part| !part.is_empty()).unwrap_or_default();
+    // `get my_cache`: the verb stands first, its object behind it.
+    let (method, _) = method.trim().split_once(' ').unwrap_or((method, ""));
+    let last = method.rsplit(['/', '.', ':', '#']).find(|part| !part.is_empty()).unwrap_or_default();
     let mut words = template::words(last).map(str::to_ascii_lowercase);
     let first = words.next().unwrap_or_default();
     let verb = if first == "batch" || first == "multi" { words.next().unwrap_or_default() } else { first };
@@ -259,6 +261,7 @@ mod tests {
             ("shop/CreateReservation", EffectClass::NonIdempotent),
             ("queryForStationId", EffectClass::Safe),
             ("Driver::findNearest", EffectClass::Safe),
+            ("get my_cache_v2", EffectClass::Safe),
             ("Settle", EffectClass::Unknown),
             ("", EffectClass::Unknown),
         ] {

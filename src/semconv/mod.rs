@@ -121,3 +121,6 @@ impl Reader {
         (Arc::clone(scope), *library)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -117,8 +117,11 @@ pub(super) fn method_in_name(name: &str) -> Option<String> {
         let (service, method) = native.rsplit_once('.')?;
         return (is_service(service) && is_method(method)).then(|| format!("{service}/{method}"));
     }
-    let bare = name.strip_prefix('/').unwrap_or(name);
-    let bare = bare.strip_prefix("grpc.").unwrap_or(bare);
+    // gRPC-js puts its own name in front; gRPC's own services are called so.
+    let own = name
+        .strip_prefix("grpc.")
+        .filter(|rest| !rest.starts_with("health.") && !rest.starts_with("reflection."));
+    let bare = name.strip_prefix('/').or(own).unwrap_or(name);
     let (service, method) = bare.split_once('/')?;
     (service.contains('.') && is_service(service) && is_method(method)).then(|| format!("{service}/{method}"))
 }

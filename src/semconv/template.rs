@@ -9,7 +9,9 @@ const LONGEST: usize = 512;
 
 /// `/users/42/cart` → `/users/{}/cart`.
 pub(super) fn path(path: &str) -> String {
-    segments(path, |segment| if is_variable(segment) { "{}" } else { segment })
+    // A target that an instrumentation filled with the route keeps its parameters.
+    let is_named = |segment: &str| segment.starts_with('{') && segment.ends_with('}');
+    segments(path, |segment| if is_named(segment) || is_variable(segment) { "{}" } else { segment })
 }
 
 /// `/users/<int:id>`, `/users/{id}`, `/users/:id` → `/users/{}`.
@@ -160,6 +162,7 @@ mod tests {
             ("/session/AbCdEf0123456789_-", "/session/{}"),
             ("/a;jsessionid=1234/b?x=1", "/a/b"),
             ("/geo/-12.5,13", "/geo/{}"),
+            ("/configs/{name}", "/configs/{}"),
             ("", "/"),
             ("//", "/"),
         ] {

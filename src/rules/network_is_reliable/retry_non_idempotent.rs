@@ -253,3 +253,153 @@ impl<'t> Retry<'t> {
         missing
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sketch;
+
+    fn found(drawing: &str) -> Vec<Occurrence> {
+        inspect(&sketch::parse(drawing).unwrap().trace(), &Thresholds::default())
+    }
+
+    fn only(drawing: &str) -> Occurrence {
+        let mut all = found(drawing);
+        assert_eq!(all.len(), 1, "{drawing}");
+        all.remove(0)
+    }
+
+    fn told(occurrence: &Occurrence) -> (&'static str, Confidence, Harm) {
+        (occurrence.variant, occurrence.confidence, occurrence.harm)
+    }
+
+    #[test]
+    fn one_span_with_a_server_error_after_a_write_hides_a_retry() {
+        let shared = only(
+            "\
+|====================| web  server  POST /pay
+| ================== |   web  client  POST pay/charges
+|  ====x             |     pay  server  POST /charges  {http.response.status_code=503}
+|   =                |       pay  db  INSERT INTO charges VALUES (?)
+|         =====      |     pay  server  POST /charges
+|          =         |       pay  db  INSERT INTO charges VALUES (?)
+",
+        );
+        assert_eq!(told(&shared), ("blind", Confidence::High, Harm::Duplicated(Duplicated::Likely)));
+        assert_eq!(shared.cost, Cost { unknown_outcomes: 1, ..Cost::default() });
+        let roles: Vec<&str> = shared.evidence.iter().map(|evidence| evidence.role.as_str()).collect();
+        assert_eq!(roles, ["call", "attempt:1", "attempt:2"]);
+    }
+
+    #[test]
+    fn a_policy_that_did_no_harm_this_time_is_still_one() {
+        let harmless = only(
+            "\
+|====================| web  server  POST /pay
+| ================== |   web  client  POST pay/charges
+|  ====x             |     pay  server  POST /charges  {http.response.status_code=503}
+|         =====      |     pay  server  POST /charges
+|          =         |       pay  db  INSERT INTO charges VALUES (?)
+",
+        );
+        assert_eq!(told(&harmless), ("blind", Confidence::Medium, Harm::Duplicated(Duplicated::Harmless)));
+        assert_eq!(harmless.cost, Cost::default());
+    }
+
+    #[test]
+    fn attempts_that_overlap_are_hedged() {
+        let hedged = only(
+            "\
+|====================| web  server  POST /pay
+| =========x         |   web  client  POST pay/charges  {exception.type=ReadTimeout}
+|      =====         |   web  client  POST pay/charges  {http.request.resend_count=1}
+",
+        );
+        assert_eq!(told(&hedged), ("hedged", Confidence::Medium, Harm::Duplicated(Duplicated::Likely)));
+        assert!(hedged.not_visible.iter().any(|line| line.contains("no span of its server")));
+    }
+
+    #[test]
+    fn a_driver_that_speculates_hedges_by_itself() {
+        let speculative = only(
+            "\
+|====================| web  server  POST /pay
+| =========          |   web  db  UPDATE t SET a = a + 1  {cassandra.speculative_execution.count=1}
+",
+        );
+        assert_eq!(speculative.variant, "hedged");
+        assert!(
+            found(
+                "\
+|====================| web  server  POST /pay
+| =========          |   web  db  SELECT a FROM t  {cassandra.speculative_execution.count=1}
+"
+            )
+            .is_empty()
+        );
+    }
+
+    #[test]
+    fn a_message_sent_again_may_be_there_twice() {
+        let again = only("\
+|====================| web  server  POST /pay
+| ====x              |   web  producer  publish orders  {exception.type=TimeoutException}
+|         ====       |   web  producer  publish orders  {http.request.resend_count=1}
+");
+        assert_eq!(again.variant, "republish");
+        assert_eq!(again.harm, Harm::Duplicated(Duplicated::Likely));
+    }
+
+    #[test]
+    fn a_pause_shows_a_retry_with_less_certainty() {
+        let paused = only(
+            "\
+|==============================| web  server  POST /order
+| =========x                   |   web  client  POST pay/charge  {exception.type=ReadTimeout}
+|  ==============              |     pay  server  POST /charge
+|             ==               |       pay  db  INSERT INTO charges VALUES (?)
+|                    =====     |   web  client  POST pay/charge
+|                     ===      |     pay  server  POST /charge
+|                     ==       |       pay  db  INSERT INTO charges VALUES (?)
+",
+        );
+        assert_eq!(
+            told(&paused),
+            ("confirmed_duplicate", Confidence::Medium, Harm::Duplicated(Duplicated::Confirmed))
+        );
+        assert_eq!(paused.cost.duplicate_effects, 1);
+    }
+
+    #[test]
+    fn servers_that_only_overwrite_or_skip_the_second_are_left_alone() {
+        for write in ["UPDATE carts SET state = ?", "INSERT INTO charges VALUES (?) ON CONFLICT DO NOTHING"] {
+            assert!(
+                found(&format!(
+                    "\
+|==============================| web  server  POST /order
+| =========x                   |   web  client  POST pay/charge  {{exception.type=ReadTimeout}}
+|  ==============              |     pay  server  POST /charge
+|             ==               |       pay  db  {write}
+|                 =====        |   web  client  POST pay/charge  {{http.request.resend_count=1}}
+"
+                ))
+                .is_empty(),
+                "{write}"
+            );
+        }
+        assert!(
+            found(
+                "\
+|==============================| web  server  POST /order
+| =========x                   |   web  client  POST pay/charge  {exception.type=ReadTimeout}
+|  ==============              |     pay  server  POST /charge
+|             ==               |       pay  db  INSERT INTO charges VALUES (?)
+|                 =====        |   web  client  POST pay/charge  {http.request.resend_count=1}
+|                  ===         |     pay  server  POST /charge
+|                  ==          |       pay  db  SELECT a FROM charges
+"
+            )
+            .is_empty()
+        );
+    }
+}

@@ -255,3 +255,101 @@ impl<'t> Divergence<'t> {
         missing
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Assembly;
+    use crate::semconv;
+    use crate::sketch;
+
+    fn found(drawing: &str) -> Vec<Occurrence> {
+        inspect(&sketch::parse(drawing).unwrap().trace(), &Thresholds::default())
+    }
+
+    /// One call that was given up; what its span says, when its server ended, and what it wrote when.
+    fn of(owner: &str, failure: &str, below: &str) -> Option<(&'static str, Confidence, Harm)> {
+        let drawing = format!(
+            "\
+|==============================| web  server  POST /order  {{{owner}}}
+| ==========x                  |   web  client  POST stock/reserve  {{{failure}}}
+{below}"
+        );
+        let occurrence = found(&drawing).pop()?;
+        Some((occurrence.variant, occurrence.confidence, occurrence.harm))
+    }
+
+    const LATE: &str = "\
+|  ====================        |     stock  server  POST /reserve
+|                  ==          |       stock  db  UPDATE stock SET qty = qty - ?
+";
+    const EARLY: &str = "\
+|  ====================        |     stock  server  POST /reserve
+|   ==                         |       stock  db  UPDATE stock SET qty = qty - ?
+";
+    const GONE: &str = "http.response.status_code=504";
+    const TIMEOUT: &str = "exception.type=ReadTimeout";
+
+    #[test]
+    fn how_sure_it_is_depends_on_what_the_caller_says() {
+        let reported = Harm::Diverged(Diverged::Reported);
+        for (failure, below, expected) in [
+            (TIMEOUT, LATE, Some(("late_write", Confidence::Confirmed, reported))),
+            (TIMEOUT, EARLY, Some(("outlived", Confidence::Confirmed, reported))),
+            ("exception.type=CancelledError", EARLY, Some(("outlived", Confidence::High, reported))),
+            ("exception.type=ECONNRESET", LATE, Some(("late_write", Confidence::Confirmed, reported))),
+            // Failed without a word: the server's time alone tells.
+            ("span.message=oh", LATE, Some(("outlived", Confidence::High, reported))),
+            ("http.response.status_code=500", LATE, None),
+        ] {
+            assert_eq!(of(GONE, failure, below), expected, "{failure}");
+        }
+    }
+
+    #[test]
+    fn harm_is_what_was_written_and_who_was_told() {
+        let harm = |owner, below| of(owner, TIMEOUT, below).map(|(_, _, harm)| harm);
+        assert_eq!(harm("http.response.status_code=200", LATE), Some(Harm::Diverged(Diverged::Hidden)));
+        let overwrite = LATE.replace("qty = qty - ?", "state = ?");
+        assert_eq!(harm(GONE, &overwrite), Some(Harm::Diverged(Diverged::Repeatable)));
+        assert_eq!(harm("http.response.status_code=499", LATE), Some(Harm::Diverged(Diverged::CallerLeft)));
+    }
+
+    #[test]
+    fn what_nobody_saw_written_is_an_inference() {
+        let unseen = "|  ====================        |     stock  server  POST /reserve\n";
+        assert_eq!(of(GONE, TIMEOUT, unseen).map(|found| found.1), Some(Confidence::Medium));
+        let read = LATE.replace("UPDATE stock SET qty = qty - ?", "SELECT qty FROM stock");
+        assert_eq!(of(GONE, TIMEOUT, &read), None);
+        let refused = "|  ====================        |     stock  server  POST /reserve  {http.response.status_code=409}\n";
+        assert_eq!(of(GONE, TIMEOUT, refused), None);
+    }
+
+    #[test]
+    fn a_trace_that_may_still_grow_proves_less() {
+        let drawing = format!(
+            "\
+|==============================| web  server  POST /order  {{{GONE}}}
+| ==========x                  |   web  client  POST stock/reserve  {{{TIMEOUT}}}
+{LATE}"
+        );
+        let spans =
+            semconv::spans(&sketch::parse(&drawing).unwrap().spans, &std::collections::BTreeMap::new());
+        let trace = Trace::assemble(spans, Assembly { settled: false, ..Assembly::default() });
+        assert_eq!(inspect(&trace, &Thresholds::default())[0].confidence, Confidence::High);
+    }
+
+    #[test]
+    fn an_attempt_that_succeeded_later_is_anothers_affair() {
+        assert!(
+            found(&format!(
+                "\
+|==============================| web  server  POST /order
+| ==========x                  |   web  client  POST stock/reserve  {{{TIMEOUT}}}
+{LATE}|                       ===    |   web  client  POST stock/reserve  {{http.request.resend_count=1}}
+"
+            ))
+            .is_empty()
+        );
+    }
+}

@@ -193,7 +193,7 @@ fn hostile_texts_take_linear_time() {
         "ghp_",
         "token=:a",
     ] {
-        let text = piece.repeat(1_000_000 / piece.len());
+        let text = piece.repeat(200_000 / piece.len());
         let started = std::time::Instant::now();
         let once = of("x", &text);
         assert!(started.elapsed().as_secs() < 20, "{piece}");
