@@ -1,10 +1,14 @@
 //! The demo shop: its faults really happen, its twins really are well behaved, and its spans say so.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 
 use debunk::commands::demo::{Args, run_into};
+use debunk::findings::{Settings, judge_all};
+use debunk::model::Received;
+use debunk::rules::Thresholds;
+use debunk::semconv;
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
     TraceService, TraceServiceServer,
 };
@@ -32,8 +36,8 @@ impl TraceService for Collector {
     }
 }
 
-/// The spans of one round, and what the command printed.
-async fn one_round() -> (Vec<(String, Span)>, String) {
+/// What the shop sends in one round, and what the command printed.
+async fn one_round() -> (Vec<ResourceSpans>, String) {
     let collector = Collector::default();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let to = format!("http://{}", listener.local_addr().unwrap());
@@ -48,8 +52,14 @@ async fn one_round() -> (Vec<(String, Span)>, String) {
     };
     let printed = String::from_utf8(printed).unwrap();
     assert_eq!(code, ExitCode::SUCCESS, "{printed}");
+    let sent = std::mem::take(&mut *collector.0.lock().unwrap());
+    (sent, printed)
+}
+
+/// Each span with its service.
+fn by_service(sent: Vec<ResourceSpans>) -> Vec<(String, Span)> {
     let mut spans = Vec::new();
-    for of_resource in collector.0.lock().unwrap().drain(..) {
+    for of_resource in sent {
         let resource = of_resource.resource.unwrap();
         assert_eq!(text(&resource.attributes, "deployment.environment.name"), "production");
         assert_eq!(text(&resource.attributes, "telemetry.sdk.language"), "rust");
@@ -58,7 +68,7 @@ async fn one_round() -> (Vec<(String, Span)>, String) {
         let of_scopes = of_resource.scope_spans.into_iter().flat_map(|scope| scope.spans);
         spans.extend(of_scopes.map(|span| (service.clone(), span)));
     }
-    (spans, printed)
+    spans
 }
 
 fn value<'a>(attributes: &'a [KeyValue], key: &str) -> Option<&'a Value> {
@@ -114,7 +124,9 @@ fn traces<'a>(spans: &'a [(String, Span)], root: &str) -> Vec<Trace<'a>> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_faults_of_the_shop_are_real_and_its_twins_are_sound() {
-    let (spans, printed) = one_round().await;
+    let (sent, printed) = one_round().await;
+    the_judge_finds_the_faults_and_nothing_else(&sent);
+    let spans = by_service(sent);
     assert!(printed.contains(&format!("{} spans sent", spans.len())), "{printed}");
     for told in [
         "POST /checkout              201 201 201  3 orders, 6 charges",
@@ -128,6 +140,35 @@ async fn the_faults_of_the_shop_are_real_and_its_twins_are_sound() {
     a_late_charge_is_repeated(&spans);
     a_key_prevents_the_second_charge(&spans);
     a_reservation_comes_after_its_caller_left(&spans);
+}
+
+fn the_judge_finds_the_faults_and_nothing_else(sent: &[ResourceSpans]) {
+    let spans = semconv::spans(&Received::flatten(sent.to_vec()), &BTreeMap::new());
+    let thresholds = Thresholds::default();
+    let settings = Settings { thresholds: &thresholds, max_spans: 10_000, settled: true };
+    let mut found: BTreeMap<_, usize> = BTreeMap::new();
+    for judgement in judge_all(spans, settings) {
+        assert_eq!(judgement.panicked, Vec::<&str>::new());
+        assert_eq!(judgement.summary.defects, Vec::<String>::new());
+        for judged in judgement.occurrences.into_iter().filter(|judged| judged.absorbed_by.is_none()) {
+            let finding = (judged.rule, judged.variant, judged.service, judged.operation, judged.confidence);
+            *found.entry(finding).or_default() += 1;
+        }
+    }
+    let found: Vec<String> = found
+        .into_iter()
+        .map(|((rule, variant, service, operation, confidence), traces)| {
+            format!("{rule}/{variant} {service} {operation} {confidence} {traces}")
+        })
+        .collect();
+    assert_eq!(
+        found,
+        [
+            "chatty_sequential_calls/serial storefront GET /home/{} high 3",
+            "retry_non_idempotent/confirmed_duplicate checkout POST /checkout confirmed 3",
+            "timeout_partial_failure/late_write orders POST /orders confirmed 3",
+        ]
+    );
 }
 
 fn the_page_waits_for_its_parts_in_turn(spans: &[(String, Span)]) {
