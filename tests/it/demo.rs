@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use debunk::commands::demo::{Args, run_into};
 use debunk::findings::{Settings, judge_all};
@@ -20,6 +21,9 @@ use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, Span};
 use tokio_stream::wrappers::TcpListenerStream;
+
+use crate::support::client;
+use crate::support::process::Process;
 
 /// A collector that keeps everything.
 #[derive(Clone, Default)]
@@ -235,6 +239,58 @@ fn a_reservation_comes_after_its_caller_left(spans: &[(String, Span)]) {
             assert_eq!(released, usize::from(root == "POST /orders-compensated"));
         }
     }
+}
+
+/// What the API lists, open or not yet: rule, variant, service, operation, status.
+async fn listed(client: &reqwest::Client, debunk: &Process) -> Vec<String> {
+    let url = format!("http://{}/api/v1/findings?status=open&status=candidate&status=resolved", debunk.web);
+    let page: serde_json::Value = client.get(url).send().await.unwrap().json().await.unwrap();
+    assert_eq!(page["next"], serde_json::Value::Null);
+    let mut found: Vec<String> = page["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|finding| {
+            ["rule", "variant", "service", "operation", "status"]
+                .map(|field| finding[field].as_str().unwrap())
+                .join(" ")
+        })
+        .collect();
+    found.sort();
+    found
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_round_of_the_shop_opens_exactly_three_findings() {
+    let mut debunk = Process::new();
+    debunk.start().await;
+    let client = client();
+    let args = Args { to: format!("http://{}", debunk.grpc), rounds: None, once: true };
+    let mut printed = Vec::new();
+    let code = run_into(args, &mut printed).await.unwrap();
+    assert_eq!(code, ExitCode::SUCCESS, "{}", String::from_utf8_lossy(&printed));
+    let url = format!("http://{}/metrics", debunk.web);
+    let begun = Instant::now();
+    // All eighteen traces are judged; which of them have findings shows only then.
+    while judged(&client.get(&url).send().await.unwrap().text().await.unwrap()) < 18 {
+        assert!(begun.elapsed() < Duration::from_secs(60), "{}", debunk.log());
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(
+        listed(&client, &debunk).await,
+        [
+            "chatty_sequential_calls serial storefront GET /home/{} open",
+            "retry_non_idempotent confirmed_duplicate checkout POST /checkout open",
+            "timeout_partial_failure late_write orders POST /orders open",
+        ]
+    );
+}
+
+/// How many judgements were committed.
+fn judged(metrics: &str) -> u32 {
+    let line =
+        metrics.lines().find_map(|line| line.strip_prefix("debunk_evaluations_total{outcome=\"ok\"} "));
+    line.map_or(0, |count| count.parse().unwrap())
 }
 
 #[tokio::test(flavor = "multi_thread")]
