@@ -341,11 +341,13 @@ mod tests {
 
     #[test]
     fn a_message_sent_again_may_be_there_twice() {
-        let again = only("\
+        let again = only(
+            "\
 |====================| web  server  POST /pay
 | ====x              |   web  producer  publish orders  {exception.type=TimeoutException}
 |         ====       |   web  producer  publish orders  {http.request.resend_count=1}
-");
+",
+        );
         assert_eq!(again.variant, "republish");
         assert_eq!(again.harm, Harm::Duplicated(Duplicated::Likely));
     }

@@ -122,7 +122,7 @@ pub(super) fn says_nothing(value: &str) -> bool {
 
 /// Headers whose whole value is a secret.
 pub(super) fn kind_of_header(name: &str) -> Option<&'static str> {
-    match bare(name).as_str() {
+    match Letters::of(name).all() {
         "authorization" | "proxyauthorization" => Some("authorization"),
         "cookie" | "setcookie" => Some("cookie"),
         "xapikey" | "apikey" | "xgoogapikey" | "apisecret" => Some("api_key"),
@@ -133,11 +133,11 @@ pub(super) fn kind_of_header(name: &str) -> Option<&'static str> {
 
 /// Names of parameters, settings and members whose value is a secret.
 pub(super) fn kind_of_name(name: &str) -> Option<&'static str> {
-    let bare = bare(name.rsplit('.').next().unwrap_or(name));
-    if is_password(&bare) {
+    let letters = Letters::of(name.rsplit('.').next().unwrap_or(name));
+    if ["password", "passwd", "passphrase", "pwd"].iter().any(|ending| letters.last().ends_with(ending)) {
         return Some("password");
     }
-    match bare.as_str() {
+    match letters.all() {
         "apikey" | "xapikey" | "accesskey" | "secretkey" | "privatekey" | "awsaccesskeyid" => Some("api_key"),
         "secret" | "clientsecret" | "apisecret" | "secretaccesskey" => Some("secret"),
         "sig" | "signature" | "xamzsignature" | "xgoogsignature" => Some("signature"),
@@ -147,12 +147,35 @@ pub(super) fn kind_of_name(name: &str) -> Option<&'static str> {
     }
 }
 
-fn is_password(bare: &str) -> bool {
-    ["password", "passwd", "passphrase", "pwd"].iter().any(|ending| bare.ends_with(ending))
+/// The last letters of a name in lower case, without `_` and `-`: longer names are none that is looked for.
+struct Letters {
+    buffer: [u8; 24],
+    start: usize,
+    cut: bool,
 }
 
-fn bare(name: &str) -> String {
-    name.chars().filter(|c| !matches!(c, '_' | '-')).map(|c| c.to_ascii_lowercase()).collect()
+impl Letters {
+    fn of(name: &str) -> Self {
+        let mut letters = Self { buffer: [0; 24], start: 24, cut: false };
+        for byte in name.bytes().rev().filter(|byte| !matches!(byte, b'_' | b'-')) {
+            if letters.start == 0 {
+                letters.cut = true;
+                break;
+            }
+            letters.start -= 1;
+            letters.buffer[letters.start] = byte.to_ascii_lowercase();
+        }
+        letters
+    }
+
+    fn last(&self) -> &str {
+        // Names are looked for in ASCII: what is cut within a character is none of them.
+        std::str::from_utf8(&self.buffer[self.start..]).unwrap_or_default()
+    }
+
+    fn all(&self) -> &str {
+        if self.cut { "" } else { self.last() }
+    }
 }
 
 fn secret(start: usize, end: usize, kind: &'static str) -> Option<Secret> {
