@@ -40,6 +40,9 @@ pub fn redact(exports: &mut [ResourceSpans]) -> u64 {
     redactor.replaced
 }
 
+/// A value that is still to be looked at, and the kind of secret that its key makes it.
+type Open<'a> = (&'a mut AnyValue, Option<&'static str>);
+
 struct Redactor {
     replaced: u64,
 }
@@ -54,34 +57,30 @@ impl Redactor {
         }
     }
 
+    /// Arrays and lists are walked with a stack of our own, for depth comes from the wire; one value alone needs none.
     fn value(&mut self, value: &mut AnyValue, whole: Option<&'static str>) {
+        let mut open = Vec::new();
+        self.step(value, whole, &mut open);
+        while let Some((inner, whole)) = open.pop() {
+            self.step(inner, whole, &mut open);
+        }
+    }
+
+    fn step<'a>(&mut self, value: &'a mut AnyValue, whole: Option<&'static str>, open: &mut Vec<Open<'a>>) {
         match &mut value.value {
             Some(Value::StringValue(text)) => match whole {
                 Some(kind) => self.whole(text, kind),
                 None => self.text(text),
             },
             Some(Value::BytesValue(bytes)) => self.bytes(bytes, whole),
-            Some(Value::ArrayValue(_) | Value::KvlistValue(_)) => self.nested(value, whole),
-            _ => {}
-        }
-    }
-
-    /// Arrays and lists are walked with a stack of our own: depth comes from the wire.
-    fn nested(&mut self, value: &mut AnyValue, whole: Option<&'static str>) {
-        let mut open = vec![(value, whole)];
-        while let Some((any, whole)) = open.pop() {
-            match &mut any.value {
-                Some(Value::ArrayValue(array)) => {
-                    open.extend(array.values.iter_mut().map(|element| (element, whole)));
-                }
-                Some(Value::KvlistValue(list)) => {
-                    open.extend(list.values.iter_mut().filter_map(|pair| {
-                        let whole = whole.or_else(|| kind_of_key(&pair.key));
-                        Some((pair.value.as_mut()?, whole))
-                    }));
-                }
-                _ => self.value(any, whole),
+            Some(Value::ArrayValue(array)) => {
+                open.extend(array.values.iter_mut().map(|element| (element, whole)));
             }
+            Some(Value::KvlistValue(list)) => open.extend(list.values.iter_mut().filter_map(|pair| {
+                let whole = whole.or_else(|| kind_of_key(&pair.key));
+                Some((pair.value.as_mut()?, whole))
+            })),
+            _ => {}
         }
     }
 
