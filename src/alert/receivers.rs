@@ -55,6 +55,7 @@ struct Filter {
     environments: Vec<String>,
     services: Vec<String>,
     fallacies: Vec<Fallacy>,
+    send_resolved: bool,
 }
 
 /// How it is told.
@@ -113,6 +114,7 @@ impl Receiver {
             environments: settings.environments.clone(),
             services: settings.services.clone(),
             fallacies: settings.fallacies.clone(),
+            send_resolved: settings.send_resolved,
         };
         Ok(Self { name, filter, target, format, timeout })
     }
@@ -148,10 +150,11 @@ impl Filter {
         let claim = &change.finding.claim;
         // Who was told that it opened is also told that it went, however harmless it has become meanwhile.
         let severity = match (change.event, change.previous) {
-            (Event::Retracted, Some((_, before))) => before.max(claim.severity),
-            (Event::Opened | Event::Retracted, _) => claim.severity,
+            (Event::Retracted | Event::Quiet, Some((_, before))) => before.max(claim.severity),
+            _ => claim.severity,
         };
-        self.min_severity <= severity
+        (self.send_resolved || !change.event.is_end())
+            && self.min_severity <= severity
             && (self.environments.is_empty() || self.environments.contains(&claim.environment))
             && (self.services.is_empty() || self.services.contains(&claim.service))
             && (self.fallacies.is_empty() || self.fallacies.contains(&claim.fallacy))
@@ -221,6 +224,19 @@ mod tests {
         change.event = Event::Retracted;
         change.previous = Some((crate::findings::life::Status::Open, Severity::Critical));
         assert!(told("min_severity = \"high\"", &change));
+    }
+
+    #[test]
+    fn who_does_not_care_for_ends_hears_of_none() {
+        let mut change = fixture::opened();
+        assert!(told("send_resolved = false", &change));
+        for event in [Event::Retracted, Event::Quiet] {
+            change.event = event;
+            assert!(told("", &change));
+            assert!(!told("send_resolved = false", &change));
+        }
+        change.event = Event::Reopened;
+        assert!(told("send_resolved = false", &change));
     }
 
     #[test]

@@ -21,7 +21,7 @@ use crate::store::private::{self, PrivateServer};
 use crate::store::{self, Store, Writer};
 use crate::telemetry::Metrics;
 use crate::view::Shown;
-use crate::{api, web};
+use crate::{api, clock, web};
 
 /// Take traces, judge them, and show what they prove
 #[derive(Clone, Debug, clap::Args)]
@@ -31,6 +31,8 @@ pub struct Args {}
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 const OBSERVE_EVERY: Duration = Duration::from_secs(5);
 const KEEP_EVERY: Duration = Duration::from_hours(1);
+const FIT_EVERY: Duration = Duration::from_secs(15);
+const AGE_EVERY: Duration = Duration::from_mins(1);
 const DELIVER_EVERY: Duration = Duration::from_millis(500);
 
 /// Serves until told to stop (SIGTERM, SIGINT).
@@ -84,7 +86,7 @@ impl Service {
         let store = Store::new(&options, &config.database);
         let mut supervisor = Supervisor::new(metrics.clone());
         let (web, grpc, http) = listeners.addresses()?;
-        prepare(&store, config.retention.traces.0, &receivers).await?;
+        prepare(&store, &config, &receivers, &metrics).await?;
         start_loops(&mut supervisor, &store, &config, &receivers, &metrics);
         open_doors(&mut supervisor, listeners, &store, &config, &metrics);
         let grace = config.server.shutdown_grace.0;
@@ -105,10 +107,15 @@ impl Service {
 
 /// Tables and days. Where the database is away, the keeping loop makes up for it: the doors are open and say "try
 /// later". What cannot be mended by waiting ends the start.
-async fn prepare(store: &Store, retention: Duration, receivers: &Receivers) -> anyhow::Result<()> {
+async fn prepare(
+    store: &Store,
+    config: &Config,
+    receivers: &Receivers,
+    metrics: &Metrics,
+) -> anyhow::Result<()> {
     let names: Vec<String> = receivers.iter().map(|receiver| receiver.name().to_owned()).collect();
     let prepared = async {
-        loops::keep(store, retention).await?;
+        loops::keep(store, &config.retention, metrics).await?;
         store.give_up_deliveries(&names).await
     };
     match prepared.await {
@@ -143,10 +150,20 @@ fn start_loops(
             async move { deliver.step().await }
         });
     }
-    let (kept, retention) = (store.clone(), config.retention.traces.0);
+    let (kept, settings, counted) = (store.clone(), Arc::clone(config), metrics.clone());
     supervisor.repeat("keep", KEEP_EVERY, move || {
-        let store = kept.clone();
-        async move { loops::keep(&store, retention).await }
+        let (store, config, metrics) = (kept.clone(), Arc::clone(&settings), counted.clone());
+        async move { loops::keep(&store, &config.retention, &metrics).await }
+    });
+    let (fitted, most, counted) = (store.clone(), config.retention.max_size.0, metrics.clone());
+    supervisor.repeat("fit", FIT_EVERY, move || {
+        let (store, metrics) = (fitted.clone(), counted.clone());
+        async move { loops::fit(&store, most, clock::now().date(), &metrics).await }
+    });
+    let (aged, settings, told) = (store.clone(), Arc::clone(config), Arc::clone(receivers));
+    supervisor.repeat("age", AGE_EVERY, move || {
+        let (store, config, receivers) = (aged.clone(), Arc::clone(&settings), Arc::clone(&told));
+        async move { loops::age(&store, &config, &receivers).await }
     });
     let (watched, quiet, metrics) = (store.clone(), config.traces.quiet_period.0, metrics.clone());
     supervisor.repeat("observe", OBSERVE_EVERY, move || {

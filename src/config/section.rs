@@ -92,6 +92,8 @@ pub struct Findings {
     pub gate_medium: u32,
     /// The traces must lie within so long.
     pub gate_within: Period,
+    /// A finding that was not seen for so long is resolved, if its operation was at work meanwhile.
+    pub resolve_after: Period,
 }
 
 /// `[retention]`
@@ -100,6 +102,12 @@ pub struct Findings {
 pub struct Retention {
     /// Spans and everything judged from them. Whole days are dropped.
     pub traces: Period,
+    /// Findings that were resolved, and how often all of them were seen hour by hour.
+    pub findings: Period,
+    /// What receivers were told.
+    pub deliveries: Period,
+    /// Most bytes of all tables; above it the oldest day goes, and the next, but never today.
+    pub max_size: Bytes,
 }
 
 /// `[environments]`
@@ -149,6 +157,9 @@ pub struct Receiver {
     /// Only these fallacies; empty: all.
     #[serde(default)]
     pub fallacies: Vec<Fallacy>,
+    /// Also tell when a finding is resolved.
+    #[serde(default = "yes")]
+    pub send_resolved: bool,
     /// Longest time for one try.
     #[serde(default = "fifteen_seconds")]
     pub timeout: Period,
@@ -159,6 +170,10 @@ pub struct Receiver {
 
 fn lowest() -> Severity {
     Severity::Low
+}
+
+fn yes() -> bool {
+    true
 }
 
 fn fifteen_seconds() -> Period {
@@ -219,13 +234,23 @@ impl Default for Traces {
 
 impl Default for Findings {
     fn default() -> Self {
-        Self { gate_high: 2, gate_medium: 5, gate_within: Period::secs(86_400) }
+        Self {
+            gate_high: 2,
+            gate_medium: 5,
+            gate_within: Period::secs(86_400),
+            resolve_after: Period::secs(86_400),
+        }
     }
 }
 
 impl Default for Retention {
     fn default() -> Self {
-        Self { traces: Period::secs(7 * 86_400) }
+        Self {
+            traces: Period::secs(7 * 86_400),
+            findings: Period::secs(90 * 86_400),
+            deliveries: Period::secs(30 * 86_400),
+            max_size: Bytes(20 << 30),
+        }
     }
 }
 

@@ -5,7 +5,14 @@
 //! |---|---|---|
 //! | – → candidate | seen, gate not met | – |
 //! | – or candidate → open | gate met | `finding.opened` |
-//! | open → candidate | late spans took back so much that the gate is no longer met | `finding.resolved` |
+//! | open → open | two traces show it worse than people were told | `finding.escalated` |
+//! | open → candidate | late spans took back so much that the gate is no longer met | `finding.resolved` (`retracted`) |
+//! | open → resolved | not seen for a while in which its operation was at work ([`EXERCISED`]) | `finding.resolved` (`quiet`) |
+//! | resolved → open | seen in a trace first received after it was resolved | `finding.reopened` |
+//! | candidate → gone | not seen for [`CANDIDATE_DAYS`] | – |
+//! | resolved → gone | so long after it was resolved as findings are kept | – |
+//!
+//! What quiet and gone mean takes the clock and the units on record, which `store` has: it asks for them as said here.
 
 use std::fmt;
 use std::str::FromStr;
@@ -13,6 +20,13 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::rules::Confidence;
+
+/// Units that the operation of a finding must have served without it before silence means that it is gone. No traffic
+/// proves nothing.
+pub const EXERCISED: u32 = 20;
+
+/// Days without an occurrence after which a candidate is forgotten.
+pub const CANDIDATE_DAYS: u32 = 7;
 
 /// What the evidence makes of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -54,8 +68,27 @@ pub struct Gate {
 pub enum Event {
     /// The gate was met.
     Opened,
+    /// It is worse than people were told.
+    Escalated,
     /// What had opened it was taken back.
     Retracted,
+    /// It was not seen any more although there was occasion.
+    Quiet,
+    /// It was resolved, and came back.
+    Reopened,
+}
+
+/// What a look at the evidence may move.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Observed {
+    /// Traces that show it.
+    pub counts: Counts,
+    /// The look took an occurrence back, or made it less sure.
+    pub took_back: bool,
+    /// A trace received after it was resolved shows it.
+    pub recurred: bool,
+    /// Two traces show it worse than people were told. One may be an outlier, and the same trace judged twice is one.
+    pub is_worse: bool,
 }
 
 impl Status {
@@ -90,7 +123,9 @@ impl Event {
     pub fn id(self) -> &'static str {
         match self {
             Self::Opened => "finding.opened",
-            Self::Retracted => "finding.resolved",
+            Self::Escalated => "finding.escalated",
+            Self::Retracted | Self::Quiet => "finding.resolved",
+            Self::Reopened => "finding.reopened",
         }
     }
 
@@ -98,8 +133,16 @@ impl Event {
     pub fn reason(self) -> &'static str {
         match self {
             Self::Opened => "gate",
+            Self::Escalated => "severity",
             Self::Retracted => "retracted",
+            Self::Quiet => "quiet",
+            Self::Reopened => "recurred",
         }
+    }
+
+    /// It ends what an earlier one began.
+    pub fn is_end(self) -> bool {
+        matches!(self, Self::Retracted | Self::Quiet)
     }
 }
 
@@ -139,16 +182,17 @@ impl Gate {
 
 /// The status that follows, and what people are told. `current` is `None` for a finding that was never seen.
 ///
-/// A resolved finding stays resolved here: what reopens it is a trace received after it was resolved, which
-/// counts alone do not tell.
-pub fn next(current: Option<Status>, counts: &Counts, gate: &Gate) -> (Status, Option<Event>) {
-    let met = gate.is_met(counts);
-    match (current, met) {
-        (None | Some(Status::Candidate), true) => (Status::Open, Some(Event::Opened)),
-        (None | Some(Status::Candidate), false) => (Status::Candidate, None),
-        (Some(Status::Open), true) => (Status::Open, None),
-        (Some(Status::Open), false) => (Status::Candidate, Some(Event::Retracted)),
-        (Some(Status::Resolved), _) => (Status::Resolved, None),
+/// What opened once closes here only if something was taken back: neither age nor forgetting the hours of long ago
+/// does.
+pub fn next(current: Option<Status>, observed: &Observed, gate: &Gate) -> (Status, Option<Event>) {
+    let met = gate.is_met(&observed.counts);
+    match current {
+        None | Some(Status::Candidate) if met => (Status::Open, Some(Event::Opened)),
+        None | Some(Status::Candidate) => (Status::Candidate, None),
+        Some(Status::Open) if !met && observed.took_back => (Status::Candidate, Some(Event::Retracted)),
+        Some(Status::Open) => (Status::Open, observed.is_worse.then_some(Event::Escalated)),
+        Some(Status::Resolved) if observed.recurred => (Status::Open, Some(Event::Reopened)),
+        Some(Status::Resolved) => (Status::Resolved, None),
     }
 }
 
@@ -160,6 +204,10 @@ mod tests {
 
     fn counts(confirmed: u32, high: u32, medium: u32) -> Counts {
         Counts { confirmed, high, medium }
+    }
+
+    fn showing(counts: Counts) -> Observed {
+        Observed { counts, ..Observed::default() }
     }
 
     #[test]
@@ -174,21 +222,43 @@ mod tests {
             (counts(0, 1, 4), true),
             (counts(0, 0, 0), false),
         ] {
-            assert_eq!(next(None, &counts, &GATE).0 == Status::Open, opens, "{counts:?}");
+            assert_eq!(next(None, &showing(counts), &GATE).0 == Status::Open, opens, "{counts:?}");
         }
     }
 
     #[test]
     fn opening_is_told_once() {
-        let seen = counts(1, 0, 0);
+        let seen = showing(counts(1, 0, 0));
         assert_eq!(next(Some(Status::Candidate), &seen, &GATE), (Status::Open, Some(Event::Opened)));
         assert_eq!(next(Some(Status::Open), &seen, &GATE), (Status::Open, None));
     }
 
     #[test]
     fn a_retracted_finding_waits_again() {
-        let left = counts(0, 1, 0);
+        let left = Observed { took_back: true, ..showing(counts(0, 1, 0)) };
         assert_eq!(next(Some(Status::Open), &left, &GATE), (Status::Candidate, Some(Event::Retracted)));
+    }
+
+    #[test]
+    fn what_is_only_forgotten_closes_nothing() {
+        let left = showing(counts(0, 0, 1));
+        assert_eq!(next(Some(Status::Open), &left, &GATE), (Status::Open, None));
+    }
+
+    #[test]
+    fn only_an_open_finding_escalates() {
+        let worse = Observed { is_worse: true, ..showing(counts(0, 2, 0)) };
+        assert_eq!(next(Some(Status::Open), &worse, &GATE), (Status::Open, Some(Event::Escalated)));
+        assert_eq!(next(None, &worse, &GATE), (Status::Open, Some(Event::Opened)));
+        assert_eq!(next(Some(Status::Resolved), &worse, &GATE), (Status::Resolved, None));
+    }
+
+    #[test]
+    fn a_resolved_finding_comes_back_with_the_first_new_trace_that_shows_it() {
+        let old = showing(counts(3, 0, 0));
+        assert_eq!(next(Some(Status::Resolved), &old, &GATE), (Status::Resolved, None));
+        let new = Observed { recurred: true, ..showing(counts(0, 0, 1)) };
+        assert_eq!(next(Some(Status::Resolved), &new, &GATE), (Status::Open, Some(Event::Reopened)));
     }
 
     #[test]

@@ -1,22 +1,77 @@
-//! Brings the tables up to date, makes the days that spans will need, and drops those past retention.
+//! Brings the tables up to date, makes the days that spans will need, and lets go of what is past retention or beyond
+//! the space there is.
 
-use std::time::Duration;
-
-use crate::clock;
-use crate::store::{Days, Store, StoreError};
+use time::{Date, OffsetDateTime};
 
 use super::Progress;
+use crate::clock;
+use crate::config::Retention;
+use crate::store::{Days, Store, StoreError};
+use crate::telemetry::Metrics;
 
 /// One pass. The first that reaches the database also migrates it, so that the service may start before it.
-pub async fn keep(store: &Store, retention: Duration) -> Result<Progress, StoreError> {
+pub async fn keep(store: &Store, retention: &Retention, metrics: &Metrics) -> Result<Progress, StoreError> {
     if !store.is_prepared() {
         store.migrate().await?;
     }
-    let days = Days::new(clock::now().date(), retention);
+    let now = clock::now();
+    let days = Days::new(now.date(), retention.traces.0);
     store.ensure_days(&days).await?;
-    let dropped = store.drop_days(&days).await?;
-    if !dropped.is_empty() {
-        tracing::info!(tables = dropped.len(), "dropped days past retention");
+    let dropped = count_days(&store.drop_days(&days).await?);
+    if 0 < dropped {
+        metrics.dropped_days("age", dropped);
+        tracing::info!(days = dropped, "dropped days past retention");
     }
+    forget(store, retention, &days, now).await?;
     Ok(Progress::Idle)
+}
+
+/// What lies in no day.
+async fn forget(
+    store: &Store,
+    retention: &Retention,
+    days: &Days,
+    now: OffsetDateTime,
+) -> Result<(), StoreError> {
+    let mut deliveries = 0;
+    let mut hours = 0;
+    while let gone @ 1.. = store.forget_deliveries(now, retention.deliveries.0).await? {
+        deliveries += gone;
+    }
+    while let gone @ 1.. = store.forget_hours(now, retention.findings.0).await? {
+        hours += gone;
+    }
+    let emitters = store.forget_emitters(days).await?;
+    if 0 < deliveries + hours + emitters {
+        tracing::info!(deliveries, hours, emitters, "forgot what is past retention");
+    }
+    Ok(())
+}
+
+/// Measures what is stored, and drops the oldest days while it is more than `most` bytes. The day of today stays.
+pub async fn fit(store: &Store, most: u64, today: Date, metrics: &Metrics) -> Result<Progress, StoreError> {
+    loop {
+        let storage = store.storage().await?;
+        metrics.storage(&storage);
+        let bytes: i64 = storage.iter().map(|(_, bytes)| bytes).sum();
+        if bytes.max(0).cast_unsigned() <= most {
+            return Ok(Progress::Idle);
+        }
+        let dropped = count_days(&store.drop_oldest_day(today).await?);
+        if dropped == 0 {
+            tracing::warn!(
+                bytes,
+                most,
+                "more is stored than retention.max_size, and no older day can go now"
+            );
+            return Ok(Progress::Idle);
+        }
+        metrics.dropped_days("size", dropped);
+        tracing::warn!(bytes, most, "dropped the oldest day: more was stored than retention.max_size");
+    }
+}
+
+/// Each day has one table of spans.
+fn count_days(tables: &[String]) -> u64 {
+    tables.iter().filter(|table| table.starts_with("spans_")).count() as u64
 }

@@ -7,6 +7,7 @@
 mod hours;
 mod numbers;
 mod rows;
+mod told;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -20,6 +21,8 @@ use super::pending::interval;
 use super::{Change, Claimed, NewDelivery, Store, StoreError};
 use crate::findings::Judgement;
 use crate::findings::life::Gate;
+
+pub(super) use told::{Moved, put_into_outbox};
 
 /// Tries of one transaction that others were in the way of.
 const MOST_TRIES: u32 = 5;
@@ -77,6 +80,12 @@ impl Store {
             let error = match self.try_to_finish(&mut connection, looks, policy, tell).await {
                 Ok(finished) => return Ok(finished),
                 Err(TryError::Store(error)) => return Err(error),
+                Err(TryError::Again) if tries < MOST_TRIES => continue,
+                Err(TryError::Again) => {
+                    return Err(StoreError::Invariant(
+                        "a finding is forgotten each time it is seen".to_owned(),
+                    ));
+                }
                 Err(TryError::Sql(error)) => error,
             };
             drop(connection);
@@ -143,9 +152,11 @@ impl Store {
 }
 
 /// Why one try failed.
-enum TryError {
+pub(super) enum TryError {
     Sql(sqlx::Error),
     Store(StoreError),
+    /// Something moved in between; the same again will do.
+    Again,
 }
 
 impl From<sqlx::Error> for TryError {

@@ -7,6 +7,7 @@
 mod error;
 pub mod findings;
 mod judged;
+mod life;
 mod load;
 pub mod occurrences;
 mod outbox;

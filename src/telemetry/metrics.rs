@@ -28,6 +28,7 @@ label_set! {
     ReceiverOutcome { receiver, outcome }
     Receiver { receiver }
     Loop { r#loop }
+    Table { table }
     FindingLabels { rule, status, severity }
     Build { version }
 }
@@ -58,6 +59,8 @@ struct Inner {
     deliveries_pending: Family<Receiver, Gauge>,
     database_up: Gauge,
     loop_failures: Family<Loop, Counter>,
+    storage: Family<Table, Gauge>,
+    dropped_days: Family<Reason, Counter>,
 }
 
 fn seconds() -> Histogram {
@@ -95,6 +98,8 @@ impl Metrics {
             deliveries_pending: Family::default(),
             database_up: Gauge::default(),
             loop_failures: Family::default(),
+            storage: Family::default(),
+            dropped_days: Family::default(),
         };
         inner.register();
         Self(Arc::new(inner))
@@ -209,6 +214,18 @@ impl Metrics {
     pub fn loop_failure(&self, name: &str) {
         self.0.loop_failures.get_or_create(&Loop { r#loop: name.to_owned() }).inc();
     }
+
+    /// Bytes of each table with its indexes.
+    pub fn storage(&self, tables: &[(String, i64)]) {
+        for (table, bytes) in tables {
+            self.0.storage.get_or_create(&Table { table: table.clone() }).set(*bytes);
+        }
+    }
+
+    /// Days were dropped, of `age` or for `size`.
+    pub fn dropped_days(&self, reason: &str, count: u64) {
+        self.0.dropped_days.get_or_create(&Reason { reason: reason.to_owned() }).inc_by(count);
+    }
 }
 
 impl Inner {
@@ -249,6 +266,8 @@ impl Inner {
             self.database_up.clone(),
         );
         registry.register("loop_failures", "Failed steps of background loops", self.loop_failures.clone());
+        registry.register("storage_bytes", "Bytes of a table with its indexes", self.storage.clone());
+        registry.register("retention_dropped_days", "Days dropped, by reason", self.dropped_days.clone());
         registry.register("build_info", "Version", build);
     }
 }

@@ -3,7 +3,9 @@
 mod accept;
 mod churn;
 mod days;
+mod forget;
 mod judge;
+mod life;
 mod outage;
 
 use std::time::Duration;

@@ -7,7 +7,7 @@ mod text;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::life::{Counts, Gate, Status, next};
+use super::life::{Counts, Gate, Observed, Status, next};
 use super::shape::{Claim, Cost, Handling, Occurrence};
 use super::{Fingerprint, Judged, Judgement};
 use crate::model::TraceId;
@@ -124,7 +124,7 @@ fn found(mut seen: Vec<(TraceId, &Judged)>, gate: Gate) -> Found {
         rule: best.rule.to_owned(),
         fallacy: best.fallacy,
         variant: best.variant.to_owned(),
-        status: next(None, &counts, &gate).0,
+        status: next(None, &Observed { counts, ..Observed::default() }, &gate).0,
         handling: Handling::None,
         severity: severity.unwrap_or(best.severity),
         confidence: best.confidence,

@@ -2,7 +2,7 @@
 //! and what they say now: nothing, when they say the same again. Counting the hour anew would take as long as the
 //! finding is frequent.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sqlx::PgConnection;
 use time::OffsetDateTime;
@@ -22,12 +22,13 @@ struct Difference {
 /// Differences by finding and hour, the hour in seconds since 1970.
 type Differences = BTreeMap<(i64, i64), Difference>;
 
-/// Moves the hours from what was counted before to what is counted now. An hour without occurrences has no row.
+/// Moves the hours from what was counted before to what is counted now, and says which findings lost a trace by it, or
+/// its confidence. An hour without occurrences has no row.
 pub(super) async fn replace(
     connection: &mut PgConnection,
     before: &[Tally],
     after: &[Tally],
-) -> Result<(), sqlx::Error> {
+) -> Result<BTreeSet<i64>, sqlx::Error> {
     let differences: Vec<_> = differences(before, after).into_iter().collect();
     sqlx::query!(
         r#"
@@ -78,7 +79,14 @@ pub(super) async fn replace(
     )
     .execute(connection)
     .await?;
-    Ok(())
+    let lost = differences.iter().filter(|(_, moved)| moved.is_loss());
+    Ok(lost.map(|((fingerprint, _), _)| *fingerprint).collect())
+}
+
+impl Difference {
+    fn is_loss(&self) -> bool {
+        self.traces < 0 || self.high_traces < 0 || self.confirmed_traces < 0
+    }
 }
 
 fn differences(before: &[Tally], after: &[Tally]) -> Differences {

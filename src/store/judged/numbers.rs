@@ -10,15 +10,14 @@ use time::{Date, OffsetDateTime};
 use uuid::Uuid;
 
 use super::super::error::StoreError;
-use super::super::findings::{confidence_rank, read, severity, severity_rank};
+use super::super::findings::{confidence_rank, severity, severity_rank};
 use super::super::pending::interval;
 use super::super::text;
 use super::rows::{Tally, column, is_counted};
+use super::told::{Moved, put_into_outbox};
 use super::{Mine, Policy, Tell, TryError, hours};
 use crate::findings::Judged;
-use crate::findings::life::{self, Counts, Event, Status};
-use crate::model::TraceId;
-use crate::store::{Change, Example};
+use crate::findings::life::{self, Counts, Event, Observed, Status};
 
 /// Occurrences that medians, severity, confidence and the gate are read from: the newest so many.
 const SAMPLE: i64 = 1_000;
@@ -27,6 +26,7 @@ const SAMPLE: i64 = 1_000;
 struct Derived {
     sums: Sums,
     recent: Recent,
+    settled_severity: i16,
     before: Status,
     status: Status,
     event: Option<Event>,
@@ -37,6 +37,8 @@ struct Sums {
     fingerprint: i64,
     status: String,
     severity: i16,
+    told_severity: Option<i16>,
+    resolved_at: Option<OffsetDateTime>,
     occurrences: i64,
     traces: i64,
     high_traces: i64,
@@ -80,29 +82,53 @@ pub(super) async fn derive(
     }
     let new = make_findings(connection, mine).await?;
     let ids: Vec<i64> = ids.into_iter().collect();
-    sqlx::query!(
-        "select fingerprint from findings where fingerprint = any($1) order by fingerprint for update",
-        &ids
-    )
-    .fetch_all(&mut *connection)
-    .await?;
-    hours::replace(connection, before, after).await?;
+    if lock(connection, &ids).await? < after.iter().map(|one| one.fingerprint).collect::<BTreeSet<_>>().len()
+    {
+        // One of them was forgotten in this very moment. Nothing was: the next try makes it anew.
+        return Err(TryError::Again);
+    }
+    // What an earlier look said of a finding that was forgotten since is forgotten with it.
+    let before: Vec<Tally> = before.iter().filter(|one| !new.contains(&one.fingerprint)).cloned().collect();
+    let took_back = hours::replace(connection, &before, after).await?;
     let sums = read_sums(connection, &ids).await?;
     let recent = read_recent(connection, &ids, policy).await?;
+    let settled = read_settled(connection, &ids).await?;
     let derived = sums
         .into_iter()
         .zip(recent)
-        .map(|(sums, recent)| Derived::new(sums, recent, policy))
+        .zip(settled)
+        .map(|((sums, recent), settled)| Derived::new(sums, recent, settled, &took_back, policy))
         .collect::<Result<Vec<_>, StoreError>>()?;
     update_findings(connection, &derived).await?;
-    for one in &derived {
+    for one in derived {
         if let Some(event) = one.event {
-            let was = (one.before, severity(one.sums.severity)?);
-            let previous = (!new.contains(&one.sums.fingerprint)).then_some(was);
-            put_into_outbox(connection, &one.sums, event, previous, tell).await?;
+            let worst = match event {
+                // What people know, not what the last look but one derived.
+                Event::Escalated => one.sums.told_severity.unwrap_or(one.sums.severity),
+                _ => one.sums.told_severity.map_or(one.sums.severity, |told| told.max(one.sums.severity)),
+            };
+            let was = (one.before, severity(worst)?);
+            let moved = Moved {
+                fingerprint: one.sums.fingerprint,
+                event,
+                at: one.sums.now,
+                previous: (!new.contains(&one.sums.fingerprint)).then_some(was),
+                example_trace_id: one.sums.example_trace_id,
+                example_why: one.sums.example_why,
+            };
+            put_into_outbox(connection, moved, tell).await?;
         }
     }
     Ok(())
+}
+
+/// Locks the rows of findings, as many as there are.
+async fn lock(connection: &mut PgConnection, ids: &[i64]) -> Result<usize, sqlx::Error> {
+    let locked = sqlx::query!(
+        "select fingerprint from findings where fingerprint = any($1) order by fingerprint for update",
+        ids
+    );
+    Ok(locked.fetch_all(connection).await?.len())
 }
 
 /// Makes rows for findings that are seen for the first time; which ones comes back.
@@ -128,11 +154,13 @@ async fn make_findings(
         r#"
         insert into findings (
             fingerprint, rule, fallacy, variant, environment, service, operation, callee, headline, severity,
-            confidence, first_seen, last_seen, status
+            confidence, first_seen, last_seen, status, transition
         )
         select
             w.fingerprint, w.rule, w.fallacy, w.variant, w.environment, w.service, w.operation, w.callee, w.headline,
-            w.severity, w.confidence, w.seen_at, w.seen_at, 'candidate'
+            w.severity, w.confidence, w.seen_at, w.seen_at, 'candidate',
+            -- One that was forgotten and comes back goes on counting, so that no two changes bear one number.
+            coalesce((select max(d.transition) from deliveries d where d.fingerprint = w.fingerprint), 0)
         from unnest(
             $1::bigint[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
             $9::text[], $10::smallint[], $11::smallint[], $12::timestamptz[]
@@ -171,6 +199,8 @@ async fn read_sums(connection: &mut PgConnection, ids: &[i64]) -> Result<Vec<Sum
             f.fingerprint,
             f.status,
             f.severity,
+            f.told_severity,
+            f.resolved_at,
             coalesce(h.occurrences, 0)::bigint as "occurrences!",
             coalesce(h.traces, 0)::bigint as "traces!",
             coalesce(h.high_traces, 0)::bigint as "high_traces!",
@@ -282,8 +312,48 @@ async fn read_recent(
     .await
 }
 
+/// Reads how severe at least two of the newest traces show each finding to be; 0 where there are no two.
+async fn read_settled(connection: &mut PgConnection, ids: &[i64]) -> Result<Vec<i16>, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"
+        select coalesce(t.severity, 0)::smallint as "severity!"
+        from findings f
+        left join lateral (
+            select max(s.severity) as severity
+            from (
+                select o.trace_id, o.severity
+                from occurrences o
+                where o.fingerprint = f.fingerprint and o.counted and o.seen_at > (
+                    select max(h.last_seen) - interval '24 hours'
+                    from finding_hours h
+                    where h.fingerprint = f.fingerprint
+                )
+                order by o.seen_at desc, o.trace_id, o.span_id
+                limit $2
+            ) s
+            group by s.trace_id
+            order by 1 desc
+            offset 1
+            limit 1
+        ) t on true
+        where f.fingerprint = any($1)
+        order by f.fingerprint
+        "#,
+        ids,
+        SAMPLE
+    )
+    .fetch_all(connection)
+    .await
+}
+
 impl Derived {
-    fn new(sums: Sums, recent: Recent, policy: &Policy) -> Result<Self, StoreError> {
+    fn new(
+        sums: Sums,
+        recent: Recent,
+        settled_severity: i16,
+        took_back: &BTreeSet<i64>,
+        policy: &Policy,
+    ) -> Result<Self, StoreError> {
         let before: Status = sums.status.parse().map_err(StoreError::Invariant)?;
         let count = |traces: i64| u32::try_from(traces).unwrap_or(u32::MAX);
         let counts = if before == Status::Candidate {
@@ -301,8 +371,14 @@ impl Derived {
                 medium: count(sums.traces - sums.high_traces),
             }
         };
-        let (status, event) = life::next(Some(before), &counts, &policy.gate);
-        Ok(Self { sums, recent, before, status, event })
+        let observed = Observed {
+            counts,
+            took_back: took_back.contains(&sums.fingerprint),
+            recurred: sums.resolved_at.is_some_and(|resolved_at| resolved_at < sums.last_seen),
+            is_worse: sums.told_severity.is_some_and(|told| told < settled_severity),
+        };
+        let (status, event) = life::next(Some(before), &observed, &policy.gate);
+        Ok(Self { sums, recent, settled_severity, before, status, event })
     }
 }
 
@@ -313,15 +389,21 @@ async fn update_findings(connection: &mut PgConnection, derived: &[Derived]) -> 
         with derived as (
             select
                 w.*,
-                case when w.opened then now() when not w.retracted then f.opened_at end as opened_at,
-                f.transition + (w.opened or w.retracted)::int as transition
+                case when w.event in ('opened', 'reopened') then now()
+                    when w.event is distinct from 'retracted' then f.opened_at end as opened_at,
+                case when w.event is distinct from 'reopened' then f.resolved_at end as resolved_at,
+                f.reopened + (w.event is not distinct from 'reopened')::int as reopened,
+                case when w.event in ('opened', 'reopened') then w.severity
+                    when w.event = 'escalated' then w.settled_severity
+                    when w.event is null then f.told_severity end as told_severity,
+                f.transition + (w.event is not null)::int as transition
             from unnest(
                 $1::bigint[], $2::text[], $3::smallint[], $4::smallint[], $5::bigint[], $6::bigint[], $7::bigint[],
                 $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], $13::timestamptz[],
-                $14::timestamptz[], $15::boolean[], $16::boolean[], $17::date[], $18::uuid[], $19::bigint[]
+                $14::timestamptz[], $15::text[], $16::smallint[], $17::date[], $18::uuid[], $19::bigint[]
             ) as w (
                 fingerprint, status, severity, confidence, time_ns, calls, bytes, unknown_outcomes,
-                duplicate_effects, exposed_calls, occurrences, traces, first_seen, last_seen, opened, retracted,
+                duplicate_effects, exposed_calls, occurrences, traces, first_seen, last_seen, event, settled_severity,
                 example_day, example_trace_id, example_span_id
             )
             join findings f on f.fingerprint = w.fingerprint
@@ -330,18 +412,19 @@ async fn update_findings(connection: &mut PgConnection, derived: &[Derived]) -> 
         set status = d.status, severity = d.severity, confidence = d.confidence, time_ns = d.time_ns, calls = d.calls,
             bytes = d.bytes, unknown_outcomes = d.unknown_outcomes, duplicate_effects = d.duplicate_effects,
             exposed_calls = d.exposed_calls, occurrences = d.occurrences, traces = d.traces,
-            first_seen = d.first_seen, last_seen = d.last_seen, opened_at = d.opened_at, transition = d.transition,
+            first_seen = d.first_seen, last_seen = d.last_seen, opened_at = d.opened_at, resolved_at = d.resolved_at,
+            reopened = d.reopened, told_severity = d.told_severity, transition = d.transition,
             example_day = d.example_day, example_trace_id = d.example_trace_id, example_span_id = d.example_span_id
         from derived d
         where f.fingerprint = d.fingerprint
             and (
                 f.status, f.severity, f.confidence, f.time_ns, f.calls, f.bytes, f.unknown_outcomes,
                 f.duplicate_effects, f.exposed_calls, f.occurrences, f.traces, f.first_seen, f.last_seen,
-                f.example_day, f.example_trace_id, f.example_span_id
+                f.example_day, f.example_trace_id, f.example_span_id, f.transition
             ) is distinct from (
                 d.status, d.severity, d.confidence, d.time_ns, d.calls, d.bytes, d.unknown_outcomes,
                 d.duplicate_effects, d.exposed_calls, d.occurrences, d.traces, d.first_seen, d.last_seen,
-                d.example_day, d.example_trace_id, d.example_span_id
+                d.example_day, d.example_trace_id, d.example_span_id, d.transition
             )
         "#,
         &column(derived, |one| one.sums.fingerprint),
@@ -358,8 +441,8 @@ async fn update_findings(connection: &mut PgConnection, derived: &[Derived]) -> 
         &column(derived, |one| one.sums.traces),
         &column(derived, |one| one.sums.first_seen),
         &column(derived, |one| one.sums.last_seen),
-        &column(derived, |one| one.event == Some(Event::Opened)),
-        &column(derived, |one| one.event == Some(Event::Retracted)),
+        &column(derived, |one| one.event.map(|event| word(event).to_owned())) as &[Option<String>],
+        &column(derived, |one| one.settled_severity),
         &column(derived, |one| one.sums.example_day) as &[Option<Date>],
         &column(derived, |one| one.sums.example_trace_id) as &[Option<Uuid>],
         &column(derived, |one| one.sums.example_span_id) as &[Option<i64>]
@@ -369,42 +452,13 @@ async fn update_findings(connection: &mut PgConnection, derived: &[Derived]) -> 
     Ok(())
 }
 
-/// One row for each receiver that wants to hear of it. The payload is fixed now; every try sends the same.
-async fn put_into_outbox(
-    connection: &mut PgConnection,
-    one: &Sums,
-    event: Event,
-    previous: Option<(Status, crate::rules::Severity)>,
-    tell: Tell<'_>,
-) -> Result<(), TryError> {
-    let finding = read(&mut *connection, one.fingerprint, "")
-        .await?
-        .ok_or_else(|| StoreError::Invariant("a finding vanished under its lock".to_owned()))?;
-    let example = one.example_trace_id.zip(one.example_why.clone());
-    let example = example.map(|(trace, why)| Example { trace_id: TraceId(trace.as_u128()), why });
-    let change = Change { event, at: one.now, finding, previous, example };
-    let told = tell(&change);
-    let ids: Vec<Uuid> = told.iter().map(|_| Uuid::now_v7()).collect();
-    let (receivers, payloads): (Vec<String>, Vec<String>) =
-        told.into_iter().map(|new| (new.receiver, new.payload)).unzip();
-    sqlx::query!(
-        r#"
-        insert into deliveries (
-            id, receiver, event, fingerprint, transition, payload, next_attempt_at, created_at
-        )
-        select w.id, w.receiver, $4, f.fingerprint, f.transition, w.payload, now(), now()
-        from unnest($1::uuid[], $2::text[], $3::text[]) as w (id, receiver, payload)
-        cross join findings f
-        where f.fingerprint = $5
-        on conflict (receiver, fingerprint, transition) do nothing
-        "#,
-        &ids,
-        &receivers,
-        &payloads,
-        event.id(),
-        one.fingerprint
-    )
-    .execute(connection)
-    .await?;
-    Ok(())
+/// An event as the statement above knows it.
+fn word(event: Event) -> &'static str {
+    match event {
+        Event::Opened => "opened",
+        Event::Escalated => "escalated",
+        Event::Retracted => "retracted",
+        Event::Reopened => "reopened",
+        Event::Quiet => "quiet",
+    }
 }

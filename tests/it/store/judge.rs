@@ -25,20 +25,20 @@ pub(super) const POLICY: Policy = Policy {
 };
 
 /// A database with a writer, and looks at what it holds.
-struct Judging {
-    database: Database,
+pub(super) struct Judging {
+    pub(super) database: Database,
     writing: Writing,
 }
 
 impl Judging {
-    async fn start() -> Self {
+    pub(super) async fn start() -> Self {
         let database = Database::fresh().await;
         let writing = Writing::start(&database);
         Self { database, writing }
     }
 
     /// Stores one span of each trace.
-    async fn store(&self, traces: &[u8], id: u8) {
+    pub(super) async fn store(&self, traces: &[u8], id: u8) {
         let spans = traces.iter().map(|trace| span(*trace, id, "x")).collect();
         self.writing.writer.write(encode(export(spans), &days())).await.unwrap();
     }
@@ -54,7 +54,7 @@ impl Judging {
     }
 
     /// Claims what is due and finishes it.
-    async fn judge(&self, find: impl Fn(u8) -> Vec<Judged>) {
+    pub(super) async fn judge(&self, find: impl Fn(u8) -> Vec<Judged>) {
         let claimed = self.claim().await;
         assert!(!claimed.is_empty());
         let finished = self.finish(&claimed, find).await;
@@ -62,24 +62,24 @@ impl Judging {
     }
 
     /// Puts every judged trace on the list again.
-    async fn again(&self) {
+    pub(super) async fn again(&self) {
         let all = "insert into pending (trace_id, first_day, last_day) select trace_id, first_day, last_day from traces";
         sqlx::query(all).execute(&self.database.pool).await.unwrap();
     }
 
-    async fn text(&self, query: &'static str) -> Vec<String> {
+    pub(super) async fn text(&self, query: &'static str) -> Vec<String> {
         sqlx::query_scalar(query).fetch_all(&self.database.pool).await.unwrap()
     }
 
-    async fn count(&self, query: &'static str) -> i64 {
+    pub(super) async fn count(&self, query: &'static str) -> i64 {
         sqlx::query_scalar(query).fetch_one(&self.database.pool).await.unwrap()
     }
 
-    async fn findings(&self) -> Vec<String> {
+    pub(super) async fn findings(&self) -> Vec<String> {
         self.text("select f::text from findings f order by fingerprint").await
     }
 
-    async fn status(&self) -> String {
+    pub(super) async fn status(&self) -> String {
         self.text("select status || ' ' || occurrences from findings").await.join(", ")
     }
 }

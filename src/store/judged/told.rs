@@ -1,0 +1,63 @@
+//! A change of a finding becomes one row of the outbox for each receiver that wants to hear of it, in the transaction
+//! that makes the change.
+
+use sqlx::PgConnection;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::super::error::StoreError;
+use super::super::findings::read;
+use super::{Tell, TryError};
+use crate::findings::life::{Event, Status};
+use crate::model::TraceId;
+use crate::rules::Severity;
+use crate::store::{Change, Example};
+
+/// A change that was just written to the row of its finding.
+pub(in crate::store) struct Moved {
+    pub(in crate::store) fingerprint: i64,
+    pub(in crate::store) event: Event,
+    pub(in crate::store) at: OffsetDateTime,
+    /// `None` for a finding that was never seen before.
+    pub(in crate::store) previous: Option<(Status, Severity)>,
+    pub(in crate::store) example_trace_id: Option<Uuid>,
+    pub(in crate::store) example_why: Option<String>,
+}
+
+/// One row for each receiver. The payload is fixed now; every try sends the same.
+pub(in crate::store) async fn put_into_outbox(
+    connection: &mut PgConnection,
+    moved: Moved,
+    tell: Tell<'_>,
+) -> Result<(), TryError> {
+    let finding = read(&mut *connection, moved.fingerprint, "")
+        .await?
+        .ok_or_else(|| StoreError::Invariant("a finding vanished under its lock".to_owned()))?;
+    let example = moved.example_trace_id.zip(moved.example_why);
+    let example = example.map(|(trace, why)| Example { trace_id: TraceId(trace.as_u128()), why });
+    let change = Change { event: moved.event, at: moved.at, finding, previous: moved.previous, example };
+    let told = tell(&change);
+    let ids: Vec<Uuid> = told.iter().map(|_| Uuid::now_v7()).collect();
+    let (receivers, payloads): (Vec<String>, Vec<String>) =
+        told.into_iter().map(|new| (new.receiver, new.payload)).unzip();
+    sqlx::query!(
+        r#"
+        insert into deliveries (
+            id, receiver, event, fingerprint, transition, payload, next_attempt_at, created_at
+        )
+        select w.id, w.receiver, $4, f.fingerprint, f.transition, w.payload, now(), now()
+        from unnest($1::uuid[], $2::text[], $3::text[]) as w (id, receiver, payload)
+        cross join findings f
+        where f.fingerprint = $5
+        on conflict (receiver, fingerprint, transition) do nothing
+        "#,
+        &ids,
+        &receivers,
+        &payloads,
+        moved.event.id(),
+        moved.fingerprint
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
