@@ -22,6 +22,11 @@ const UNDOING: &[&str] = &[
     "abort",
     "compensat",
     "restock",
+    "reject",
+    "unbook",
+    "unhold",
+    "dealloc",
+    "retract",
 ];
 
 impl Attempt<'_> {

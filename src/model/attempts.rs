@@ -157,7 +157,23 @@ fn asked_the_same(trace: &Trace, servers: &[SpanIdx]) -> bool {
             && !facts.streaming
             && !explained
             && !mirrored
-    })
+    }) && servers.windows(2).all(|pair| may_follow_as_retry(trace, pair[0], pair[1]))
+}
+
+/// After a failure, always. After a good answer only if its caller may not have waited for it: not if the next began
+/// with it (two libraries at one server, calls side by side), nor if it came at once (a loop without spans).
+fn may_follow_as_retry(trace: &Trace, earlier: SpanIdx, later: SpanIdx) -> bool {
+    const SIDE_BY_SIDE_NS: i64 = 10_000_000;
+    const AT_ONCE_NS: i64 = 50_000_000;
+    let unit_end_ns = trace.unit_of(earlier).data().end_ns;
+    let (earlier, later) = (trace.span(earlier), trace.span(later));
+    if earlier.facts.verdict.failed() {
+        return true;
+    }
+    let end_ns = if earlier.ends_with_its_caller() { unit_end_ns } else { earlier.end_ns() };
+    let gap = later.start_ns.saturating_sub(end_ns);
+    let from_start = later.start_ns.saturating_sub(earlier.start_ns);
+    SIDE_BY_SIDE_NS <= from_start && !(0..AT_ONCE_NS).contains(&gap)
 }
 
 fn names_a_message(name: &str) -> bool {

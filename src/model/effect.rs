@@ -22,6 +22,8 @@ struct Below {
     uncertain: u32,
     /// Remote calls that may have written where no span shows it.
     opaque: u32,
+    /// Writes that stay: anywhere but in a cache.
+    lasting: u32,
 }
 
 impl Below {
@@ -33,6 +35,7 @@ impl Below {
         self.committed += other.committed;
         self.uncertain += other.uncertain;
         self.opaque += other.opaque;
+        self.lasting += other.lasting;
     }
 
     fn has_write(self) -> bool {
@@ -43,9 +46,12 @@ impl Below {
         !self.has_write() && self.uncertain == 0 && self.opaque == 0
     }
 
-    /// The class of what was seen to be written, where something would have been seen.
-    fn class(self) -> Option<EffectClass> {
-        if self.non_idempotent > 0 {
+    /// The class of what was seen to be written, where something would have been seen. What a request that only
+    /// asks leaves in caches (answers, sessions, counters of a rate limit) is not what was asked for.
+    fn class(self, asked: EffectClass) -> Option<EffectClass> {
+        if asked == EffectClass::Safe && self.has_write() && self.lasting == 0 {
+            Some(EffectClass::Safe)
+        } else if self.non_idempotent > 0 {
             Some(EffectClass::NonIdempotent)
         } else if self.instrumented == 0 || self.unclassed + self.opaque + self.uncertain > 0 {
             None
@@ -87,7 +93,8 @@ pub(super) fn refine(trace: &mut Trace) {
         let (answered, instrumented) = seen.get(&edge(attempt)).copied().unwrap_or_default();
         let (effect, observed_none) =
             effect(attempt, &below, aborted[attempt.index()], instrumented, &services);
-        let observed = if attempt.basis() == Basis::Configured { None } else { answered.class() };
+        let observed =
+            if attempt.basis() == Basis::Configured { None } else { answered.class(attempt.class()) };
         let (class, basis) =
             observed.map_or((attempt.class(), attempt.basis()), |class| (class, Basis::Observed));
         refined.push((effect, observed_none, class, basis));
@@ -152,14 +159,17 @@ fn may_write(attempt: Attempt<'_>) -> bool {
         Role::Cloud => true,
         _ => attempt.is_publish(),
     };
-    stores && facts.class != EffectClass::Safe && !is_best_effort(&facts.template)
+    stores && facts.class != EffectClass::Safe && !is_best_effort(facts)
 }
 
-/// Logs, audits and metrics are not what a request is about.
-fn is_best_effort(template: &str) -> bool {
-    words(template).any(|word| {
+/// Logs, audits and metrics are not what a request is about; nor are sessions and rate limits that a cache keeps.
+fn is_best_effort(facts: &Facts) -> bool {
+    const KEYS: &[&str] = &["rate", "ratelimit", "limiter", "throttle", "quota", "session", "sess", "cache"];
+    words(&facts.template).any(|word| {
         let word = word.strip_suffix(['s', 'S']).unwrap_or(word);
-        ["log", "audit", "metric", "track", "tracking"].iter().any(|known| word.eq_ignore_ascii_case(known))
+        let is_one_of = |known: &[&str]| known.iter().any(|known| word.eq_ignore_ascii_case(known));
+        is_one_of(&["log", "audit", "metric", "track", "tracking"])
+            || (facts.role == Role::Cache && is_one_of(KEYS))
     })
 }
 
@@ -181,6 +191,7 @@ fn below(trace: &Trace) -> Vec<Below> {
             committed: u32::from(is_write && attempt.data().committed),
             uncertain: u32::from(may_have && may_write(attempt)),
             opaque: u32::from(hidden && !safe && attempt.verdict().effect != Effect::None),
+            lasting: u32::from(is_write && facts.role != Role::Cache),
         });
     }
     for at in trace.depth_first().iter().rev() {
@@ -308,47 +319,6 @@ fn find_lost_servers(trace: &mut Trace) {
     }
 }
 
-impl Facts {
-    /// Opening, closing and checking of connections and transactions: requests that ask for nothing.
-    pub fn is_housekeeping(&self) -> bool {
-        let word = self.db.operation.as_deref().unwrap_or_default();
-        match self.role {
-            Role::Db => {
-                const WORDS: [&str; 14] = [
-                    "BEGIN",
-                    "START",
-                    "COMMIT",
-                    "END",
-                    "ROLLBACK",
-                    "SAVEPOINT",
-                    "RELEASE",
-                    "SET",
-                    "RESET",
-                    "SHOW",
-                    "USE",
-                    "PING",
-                    "DISCARD",
-                    "DEALLOCATE",
-                ];
-                WORDS.contains(&word) || self.db.shape.as_deref().is_some_and(is_probe)
-            }
-            Role::Cache => ["PING", "HELLO", "AUTH", "CLIENT", "INFO", "COMMAND", "READONLY"].contains(&word),
-            _ => false,
-        }
-    }
-}
-
-/// `SELECT 1` and its like: is the connection alive?
-fn is_probe(shape: &str) -> bool {
-    let mut words = shape.trim_end_matches(';').split_whitespace();
-    let (first, second, third) = (words.next(), words.next(), words.next());
-    first.is_some_and(|first| first.eq_ignore_ascii_case("select"))
-        && matches!(second, Some("1" | "?"))
-        && (third.is_none()
-            || third.is_some_and(|third| third.eq_ignore_ascii_case("from"))
-                && words.next().is_some_and(|table| table.eq_ignore_ascii_case("dual")))
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -432,6 +402,16 @@ mod tests {
                 "{text}"
             );
         }
+    }
+
+    #[test]
+    fn what_a_reading_request_leaves_in_caches_is_not_what_it_does() {
+        let (mut build, [_, client, server, write]) = post(900, 500);
+        build.at(client).facts.class = EffectClass::Safe;
+        build.at(write).facts.role = Role::Cache;
+        assert_eq!(call(&build.trace()).class(), EffectClass::Safe);
+        build.statement(server, "stock", "INSERT visit", 510_000, 5_000);
+        assert_eq!(call(&build.trace()).class(), EffectClass::NonIdempotent);
     }
 
     #[test]

@@ -150,9 +150,11 @@ impl<'t> Joined<'t, '_> {
             return;
         }
         let identified = key.arguments.identify(bucket[0].facts());
+        // An id in the path may be the parent's of all items, which stand in bodies: `POST /carts/7/items`.
+        let hides_item = bucket[0].may_have_body() && bucket[0].discovered().next().is_none();
         let goes_on_after_success =
             ends[..ends.len() - 1].iter().any(|attempt| attempt.outcome() == Outcome::Ok);
-        if goes_on_after_success && !identified {
+        if goes_on_after_success && (!identified || hides_item) {
             return;
         }
         let source = if identified || key.arguments.has_values() {
@@ -345,6 +347,23 @@ mod tests {
     }
 
     #[test]
+    fn one_client_span_above_servers_that_all_answered_well_hides_a_retry_only_if_its_caller_had_left() {
+        for (starts, lasts, attempts) in [
+            // In time, and at once after each other: a loop; side by side; seen by two libraries.
+            (30, 20, 1),
+            (6, 20, 1),
+            // While the first was still at work, and after a pause.
+            (20, 40, 2),
+            (85, 20, 2),
+        ] {
+            let (mut build, ids) = unit(&[(0, 200, '.')]);
+            build.span(ids[0], "pay", Kind::Server, "POST /pay", 5_000, lasts * 1000);
+            build.span(ids[0], "pay", Kind::Server, "POST /pay", starts * 1000, 20_000);
+            assert_eq!(counts(&build.trace()), [attempts], "from {starts} ms");
+        }
+    }
+
+    #[test]
     fn header_forwarding_to_two_services_is_no_retry() {
         let (mut build, ids) = unit(&[(0, 100, '.')]);
         build.span(ids[0], "pay", Kind::Server, "POST /pay", 5_000, 10_000);
@@ -375,7 +394,12 @@ mod tests {
 
     #[test]
     fn a_loop_over_items_of_which_one_fails_is_no_retry() {
-        let (build, _) = unit(&[(0, 10, 'e'), (100, 10, '.'), (200, 10, '.')]);
+        let (mut build, ids) = unit(&[(0, 10, 'e'), (100, 10, '.'), (200, 10, '.')]);
+        assert_eq!(counts(&build.trace()), [1, 1, 1]);
+        for id in ids {
+            build.at(id).facts.http.method = Some("POST".into());
+            build.at(id).facts.tokens = vec!["88417".into()];
+        }
         assert_eq!(counts(&build.trace()), [1, 1, 1]);
     }
 

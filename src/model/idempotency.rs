@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Attempt, Call, Outcome, Span};
+use super::{Attempt, Call, EffectClass, Outcome, Span};
 
 /// What the attempts of a call show of protection, strongest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -77,9 +77,13 @@ impl Call<'_> {
         })
     }
 
-    /// A later attempt was answered well, and did not write what the first one wrote.
+    /// A later attempt was answered well, and did not write what the first one wrote. What only overwrites, such as
+    /// an upsert of the request's own record, may be written each time.
     fn skipped_repetition(self) -> bool {
-        let first: BTreeSet<(Option<&str>, &str)> = self.first().writes().map(fingerprint).collect();
+        let adding = |write: &Attempt<'_>| write.class() != EffectClass::Idempotent;
+        let adds = self.first().writes().any(|write| adding(&write));
+        let first: BTreeSet<(Option<&str>, &str)> =
+            self.first().writes().filter(|write| !adds || adding(write)).map(fingerprint).collect();
         !first.is_empty()
             && self.attempts().skip(1).any(|later| {
                 let answered = later.server_unit().is_some_and(|unit| unit.outcome() == Outcome::Ok)

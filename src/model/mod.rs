@@ -6,6 +6,7 @@
 
 mod aftermath;
 mod arguments;
+mod asked;
 mod attempt;
 mod attempts;
 #[cfg(test)]

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::asked::{is_cursor, is_page_size};
 use super::critical_path::slack_ns;
 use super::{Call, EffectClass, Role, SpanIdx, Unit, words};
 
@@ -222,9 +223,32 @@ pub fn is_next_page(page: Call<'_>, next: Call<'_>) -> bool {
     if page.operation() != next.operation() || page.callee() != next.callee() {
         return false;
     }
-    let (before, after) = (&page.facts().http.query, &next.facts().http.query);
-    let mut differing = differences(before, after).peekable();
-    differing.peek().is_some() && differing.all(is_cursor)
+    let (before, after) = (&page.facts().http, &next.facts().http);
+    let mut differing = differences(&before.query, &after.query).peekable();
+    if differing.peek().is_none() {
+        return is_next_in_path(before.path.as_deref(), after.path.as_deref());
+    }
+    let mut moves = false;
+    let only_moves = differing.all(|name| {
+        moves |= is_cursor(name);
+        is_cursor(name) || is_page_size(name)
+    });
+    moves && only_moves
+}
+
+/// `/items/page/2` after `/items/page/1`.
+fn is_next_in_path(before: Option<&str>, after: Option<&str>) -> bool {
+    let (Some(before), Some(after)) = (before, after) else { return false };
+    let (mut previous, mut pages, mut others) = ("", 0, 0);
+    for (a, b) in before.split('/').zip(after.split('/')) {
+        match a == b {
+            true => {}
+            false if matches!(previous, "page" | "pages") => pages += 1,
+            false => others += 1,
+        }
+        previous = a;
+    }
+    pages == 1 && others == 0
 }
 
 /// Names of parameters whose values differ, or that only one side has.
@@ -233,29 +257,6 @@ fn differences<'t>(a: &'t [(String, String)], b: &'t [(String, String)]) -> impl
         these.iter().filter(move |pair| !those.contains(pair)).map(|(name, _)| name.as_str())
     };
     only(a, b).chain(only(b, a))
-}
-
-/// Parameters that move through a list.
-fn is_cursor(name: &str) -> bool {
-    const NAMES: [&str; 11] = [
-        "page",
-        "offset",
-        "cursor",
-        "after",
-        "before",
-        "next",
-        "start",
-        "skip",
-        "marker",
-        "pagetoken",
-        "continuation",
-    ];
-    let plain: String =
-        name.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase();
-    NAMES.contains(&plain.as_str())
-        || plain == "scroll"
-        || plain == "scrollid"
-        || plain == "continuationtoken"
 }
 
 #[cfg(test)]

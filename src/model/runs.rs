@@ -108,13 +108,17 @@ impl<'t> Run<'t> {
         }
     }
 
-    /// Most of its calls only go on to the next page.
+    /// Most of its calls only go on to the next page, or every one takes the next of something.
     pub fn is_pagination(&self) -> bool {
+        if self.calls.iter().all(|call| call.facts().takes_the_next()) {
+            return true;
+        }
         let pages = self.calls.windows(2).filter(|pair| is_next_page(pair[0], pair[1])).count();
         self.calls.len() <= 2 * pages + 1 && 0 < pages
     }
 
-    /// The same, as far as can be seen, in even steps that are long against the calls themselves.
+    /// The same, as far as can be seen, in steps that are long against the calls themselves: even ones, or all of
+    /// them with nothing between, as where a client waits longer each time.
     pub fn is_polling(&self) -> bool {
         const SHORTEST_STEP_NS: i64 = 100_000_000;
         let arguments: BTreeSet<_> = self.calls.iter().map(|call| call.first().arguments()).collect();
@@ -126,7 +130,9 @@ impl<'t> Run<'t> {
         let mut durations: Vec<i64> = self.calls.iter().map(|call| call.duration_ns()).collect();
         let even = variation(&steps).is_some_and(|variation| variation <= 0.25);
         let (Some(step), Some(duration)) = (median(&mut steps), median(&mut durations)) else { return false };
-        even && SHORTEST_STEP_NS.max(duration.saturating_mul(3)) <= step
+        let long = SHORTEST_STEP_NS.max(duration.saturating_mul(3));
+        let waits = self.calls.windows(2).all(|pair| pair[0].index() + 1 == pair[1].index());
+        (even && long <= step) || (waits && steps.iter().all(|step| long <= *step))
     }
 
     /// Chunks of a bulk job: long calls that each move a large body. (Proxies record the size of every small one.)
@@ -199,7 +205,8 @@ mod tests {
     #[test]
     fn even_steps_are_polling_and_uneven_ones_are_not() {
         assert!(run(&polled(&[1000, 1020, 980, 1000, 1000, 0])).is_polling());
-        assert!(!run(&polled(&[1000, 200, 3000, 1000, 700, 0])).is_polling());
+        assert!(run(&polled(&[100, 200, 400, 800, 1600, 0])).is_polling());
+        assert!(!run(&polled(&[1000, 50, 3000, 40, 700, 0])).is_polling());
         assert!(!run(&polled(&[21, 21, 21, 21, 21, 0])).is_polling());
     }
 

@@ -39,8 +39,19 @@ const CONNECT_TIMEOUT_WORDS: &[&str] = &[
     "connectionpooltimeoutexception",
     "connectionrequesttimeoutexception",
 ];
-const CONNECT_TIMEOUT_PHRASES: &[&str] =
-    &["connect timed out", "queuepool limit", "connection is not available, request timed out"];
+const CONNECT_TIMEOUT_PHRASES: &[&str] = &[
+    "connect timed out",
+    "connect etimedout",
+    "connection timed out after",
+    "resolving timed out",
+    "tls handshake timeout",
+    "timeout was reached",
+    "timeout awaiting 'connect'",
+    "timeout awaiting 'secureconnect'",
+    "timeout awaiting 'lookup'",
+    "queuepool limit",
+    "connection is not available, request timed out",
+];
 const CANCEL_WORDS: &[&str] = &[
     "aborterror",
     "cancellationexception",
@@ -55,6 +66,8 @@ const ABANDON_WORDS: &[&str] = &["taskcanceledexception", "operationcanceledexce
 const UNSENT_WORDS: &[&str] = &[
     "econnrefused",
     "connection_refused",
+    "connection_error",
+    "proxy_tunnel_error",
     "connectexception",
     "newconnectionerror",
     "ehostunreach",
@@ -73,6 +86,9 @@ const UNSENT_WORDS: &[&str] = &[
     "sslhandshakeexception",
     "secure_connection_error",
     "sslcertverificationerror",
+    "clientconnectorsslerror",
+    "clientconnectorcertificateerror",
+    "isolatedcircuitexception",
     "err_tls_cert_altname_invalid",
     "depth_zero_self_signed_cert",
     "self_signed_cert_in_chain",
@@ -102,6 +118,9 @@ const UNSENT_PHRASES: &[&str] = &[
     "no route to host",
     "failed to connect to all addresses",
     "no connection established",
+    "certificate verify failed",
+    "self-signed certificate",
+    "self signed certificate",
 ];
 const RESET_WORDS: &[&str] = &[
     "econnreset",
@@ -112,6 +131,9 @@ const RESET_WORDS: &[&str] = &[
     "remoteprotocolerror",
     "serverdisconnectederror",
     "connectionreseterror",
+    "nohttpresponseexception",
+    "prematurecloseexception",
+    "readerror",
 ];
 const RESET_PHRASES: &[&str] = &[
     "socket hang up",
@@ -121,6 +143,8 @@ const RESET_PHRASES: &[&str] = &[
     "econnreset",
     "broken pipe",
     "other side closed",
+    "eof",
+    "empty reply from server",
 ];
 /// What databases refuse for good, where the driver writes a class instead of a code.
 const REFUSED_WORDS: &[&str] = &[
@@ -136,6 +160,26 @@ const REFUSED_WORDS: &[&str] = &[
     "serializationfailure",
     "undefinedtable",
     "undefinedcolumn",
+    "cannotacquirelockexception",
+    "deadlockloserdataaccessexception",
+    "er_dup_entry",
+    "er_lock_deadlock",
+];
+/// The same where only a sentence tells.
+const REFUSED_PHRASES: &[&str] = &[
+    "deadlock found when trying to get lock",
+    "deadlock detected",
+    "was deadlocked on lock resources",
+    "lock wait timeout exceeded",
+    "could not serialize access",
+    "duplicate entry",
+    "duplicate key",
+    "violates unique constraint",
+    "unique constraint failed",
+    "database is locked",
+    "ora-00001",
+    "ora-00060",
+    "e11000",
 ];
 
 /// Codes by which the callee says that it did not do it.
@@ -227,7 +271,7 @@ fn row(facts: &Facts, errors: &Errors, kind: Kind, status: Status) -> (u8, bool)
     if by_flag == Some(5) || unsent {
         return (5, true);
     }
-    if by_code == Some(6) || (is_store(facts) && errors.has(REFUSED_WORDS, &[])) {
+    if by_code == Some(6) || (is_store(facts) && errors.has(REFUSED_WORDS, REFUSED_PHRASES)) {
         return (6, false);
     }
     let reset = words_count && errors.has(RESET_WORDS, RESET_PHRASES);
@@ -322,12 +366,20 @@ impl Errors {
     fn is_connect_timeout(&self) -> bool {
         self.has(CONNECT_TIMEOUT_WORDS, CONNECT_TIMEOUT_PHRASES)
             || self.words.iter().any(|word| word.starts_with("connecttimeout"))
-            || self.texts.iter().any(|text| says(text, "i/o timeout") && text.contains("dial tcp"))
+            || self.texts.iter().any(|text| is_late_dial(text))
+            || (self.has(&["connectexception", "httphostconnectexception"], &[])
+                && self.has(&[], &["connection timed out"]))
     }
 
     fn is_unsent(&self) -> bool {
         self.has(UNSENT_WORDS, UNSENT_PHRASES) || self.words.iter().any(|word| word.starts_with("cert_"))
     }
+}
+
+/// Go's words for a connection that was not made in time.
+fn is_late_dial(text: &str) -> bool {
+    let late = ["i/o timeout", "connection timed out", "context deadline exceeded"];
+    text.contains("dial tcp") && late.iter().any(|phrase| says(text, phrase))
 }
 
 /// The phrase stands in the text, between the ends of words.

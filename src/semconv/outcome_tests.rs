@@ -32,6 +32,8 @@ fn waiting_too_long_is_a_timeout_of_unknown_effect() {
         "timeout of 300ms exceeded",
         "Post \"http://pay/charge\": context deadline exceeded (Client.Timeout exceeded while awaiting headers)",
         "redis timeout",
+        "GuzzleHttp\\Exception\\ConnectException: cURL error 28: Operation timed out after 1001 milliseconds",
+        "TimeoutError: Timeout awaiting 'request' for 500ms",
         "upstream request timeout",
         "timeout",
     ] {
@@ -48,7 +50,13 @@ fn a_timeout_while_connecting_sent_nothing() {
         "UND_ERR_CONNECT_TIMEOUT",
         "java.net.http.HttpConnectTimeoutException",
         "dial tcp 10.0.0.1:80: i/o timeout",
+        "dial tcp 10.0.0.1:80: connect: connection timed out",
+        "net/http: TLS handshake timeout",
         "connect timed out",
+        "connect ETIMEDOUT 10.0.0.1:443",
+        "TimeoutError: Timeout awaiting 'connect' for 500ms",
+        "java.net.ConnectException: Connection timed out",
+        "cURL error 28: Connection timed out after 1001 milliseconds",
         "QueuePool limit of size 5 overflow 10 reached, connection timed out, timeout 30.00",
     ] {
         let verdict = http(text);
@@ -77,6 +85,8 @@ fn what_never_left_had_no_effect() {
         "name_resolution_error",
         "dial tcp: lookup cart on 127.0.0.11:53: no such host",
         "CERT_HAS_EXPIRED",
+        "connection_error",
+        "(Caused by SSLError(SSLCertVerificationError(1, '[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed')))",
         "io.github.resilience4j.circuitbreaker.CallNotPermittedException",
         "REFUSED_STREAM",
     ] {
@@ -88,6 +98,34 @@ fn what_never_left_had_no_effect() {
     let own = of(Role::Rpc, None, Some("UNAVAILABLE"), "connection refused", Status::Error);
     assert_eq!((own.row, own.never_sent), (5, true));
     assert_eq!(of(Role::Http, Some(502), None, "ECONNREFUSED", Status::Error).row, 7);
+}
+
+#[test]
+fn a_connection_that_broke_leaves_the_effect_open() {
+    for text in [
+        "ECONNRESET",
+        "Post \"http://pay/charge\": EOF",
+        "httpx.ReadError",
+        "org.apache.http.NoHttpResponseException",
+        "Connection prematurely closed; connection reset",
+    ] {
+        let verdict = http(text);
+        assert_eq!((verdict.row, verdict.effect, verdict.answered), (7, Effect::Unknown, false), "{text}");
+    }
+}
+
+#[test]
+fn what_a_database_refused_had_no_effect() {
+    for text in [
+        "Deadlock found when trying to get lock; try restarting transaction",
+        "Lock wait timeout exceeded; try restarting transaction",
+        "ER_DUP_ENTRY",
+        "psycopg.errors.UniqueViolation",
+        "E11000 duplicate key error collection: shop.orders",
+    ] {
+        let verdict = of(Role::Db, None, None, text, Status::Error);
+        assert_eq!((verdict.row, verdict.effect), (6, Effect::None), "{text}");
+    }
 }
 
 #[test]

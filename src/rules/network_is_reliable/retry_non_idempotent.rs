@@ -292,6 +292,46 @@ mod tests {
     }
 
     #[test]
+    fn a_server_that_keeps_a_record_of_each_request_and_skips_the_second_write_is_safe() {
+        let recorded = "INSERT INTO requests VALUES (?) ON CONFLICT DO NOTHING";
+        let skipped = format!(
+            "\
+|==============================| web  server  POST /order
+| =========x                   |   web  client  POST pay/charges  {{exception.type=ReadTimeout}}
+|  ==============              |     pay  server  POST /charges
+|   ==                         |       pay  db  {recorded}
+|             ==               |       pay  db  INSERT INTO charges VALUES (?)
+|                 =====        |   web  client  POST pay/charges  {{http.request.resend_count=1}}
+|                  ===         |     pay  server  POST /charges
+|                  ==          |       pay  db  {recorded}
+"
+        );
+        assert!(found(&skipped).is_empty());
+        let written = format!(
+            "{skipped}|                    =         |       pay  db  INSERT INTO charges VALUES (?)\n"
+        );
+        assert_eq!(only(&written).variant, "confirmed_duplicate");
+    }
+
+    #[test]
+    fn a_counter_in_a_cache_does_not_make_a_read_a_write() {
+        let counted = |system: &str| {
+            format!(
+                "\
+|====================| web  server  GET /item
+| ====x              |   web  client  GET stock/items/88417  {{http.response.status_code=503}}
+|  ==x               |     stock  server  GET /items/88417  {{http.response.status_code=503}}
+|  =                 |       stock  db  INCR ?  {{db.system.name={system}}}
+|         =====      |   web  client  GET stock/items/88417  {{http.request.resend_count=1}}
+|          ==        |     stock  server  GET /items/88417
+|          =         |       stock  db  INCR ?  {{db.system.name={system}}}
+"
+            )
+        };
+        assert!(found(&counted("redis")).is_empty());
+    }
+
+    #[test]
     fn a_policy_that_did_no_harm_this_time_is_still_one() {
         let harmless = only(
             "\

@@ -66,7 +66,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Attempt, Call, Effect, EffectClass, Outcome, Trace, Unit};
+use crate::model::{Attempt, Call, Effect, EffectClass, Outcome, Role, Trace, Unit};
 use crate::rules::{Confidence, Cost, Diverged, Evidence, Harm, Millis, Occurrence, told, whole_ms as ms};
 
 /// Most writes that are shown.
@@ -132,7 +132,10 @@ impl<'t> Divergence<'t> {
         let assumed = matches!(attempt.class(), EffectClass::NonIdempotent | EffectClass::Idempotent)
             && !attempt.is_instrumented_below()
             && !attempt.is_aborted();
-        if !failed || (writes.is_empty() && !assumed) {
+        // Who only asked misses nothing of what the answer left in a cache.
+        let only_cached =
+            attempt.class() == EffectClass::Safe && writes.iter().all(|write| write.role() == Role::Cache);
+        if !failed || (writes.is_empty() && !assumed) || only_cached {
             return None;
         }
         let waited = attempt.duration_ns();
@@ -323,6 +326,26 @@ mod tests {
         assert_eq!(of(GONE, TIMEOUT, &read), None);
         let refused = "|  ====================        |     stock  server  POST /reserve  {http.response.status_code=409}\n";
         assert_eq!(of(GONE, TIMEOUT, refused), None);
+    }
+
+    #[test]
+    fn an_answer_that_only_reached_a_cache_is_no_partial_failure() {
+        let drawing = "\
+|==============================| web  server  GET /item  {http.response.status_code=504}
+| ==========x                  |   web  client  GET stock/items/88417  {exception.type=ReadTimeout}
+|  ====================        |     stock  server  GET /items/88417
+|                  ==          |       stock  db  SETEX item:88417 60 ?  {db.system.name=redis}
+";
+        assert!(found(drawing).is_empty());
+        assert_eq!(
+            found(
+                &drawing
+                    .replace("SETEX item:88417 60 ?", "INSERT INTO visits VALUES (?)")
+                    .replace("redis", "postgresql")
+            )
+            .len(),
+            1
+        );
     }
 
     #[test]

@@ -37,7 +37,16 @@
 //! |                              =             |   ci  client  GET jobs/71423
 //! |                                        =   |   ci  client  GET jobs/71423
 //! ```
-//! Nor are retries, pages of one list, batches, and statements that check connections or bound transactions.
+//! Nor are retries, pages of one list, batches, and statements that check connections or bound transactions; rows of
+//! a cursor and jobs of a queue are asked for one after another on purpose, and so are messages of a stream.
+//! ```trace
+//! |==============================| export  server  GET /export
+//! | ===                          |   export  db  FETCH FORWARD 100 FROM rows
+//! |    ===                       |   export  db  FETCH FORWARD 100 FROM rows
+//! |       ===                    |   export  db  FETCH FORWARD 100 FROM rows
+//! |          ===                 |   export  db  FETCH FORWARD 100 FROM rows
+//! |             ===              |   export  db  FETCH FORWARD 100 FROM rows
+//! ```
 //! ## Remedy
 //! Ask for the set. Database: a join, `WHERE id = ANY($1)`, eager loading, a batching loader; for writes many rows in
 //! one statement. HTTP and RPC: an endpoint that takes a list of ids. Cache: `MGET` or a pipeline. Broker: the
@@ -105,6 +114,10 @@ pub(crate) fn inspect(trace: &Trace, limits: &Thresholds) -> Vec<Occurrence> {
 }
 
 fn of_unit(unit: Unit<'_>, limits: &Thresholds) -> Vec<Occurrence> {
+    // In an open-ended exchange each message is work of its own.
+    if unit.is_streaming() {
+        return Vec::new();
+    }
     let runs = unit.runs(|call| variant(call).is_some() && is_single(call));
     let worth =
         runs.into_iter().filter(|run| limits.min_repeats <= run.rounds() && is_long_enough(run, limits));
@@ -131,7 +144,7 @@ fn variant(call: &Call<'_>) -> Option<&'static str> {
 /// One item at a time, and known well enough to be compared.
 fn is_single(call: &Call<'_>) -> bool {
     let facts = call.facts();
-    facts.db.batch < 2 && !facts.db.truncated && !facts.is_housekeeping()
+    facts.db.batch < 2 && !facts.db.truncated && !facts.is_housekeeping() && !facts.hides_operation()
 }
 
 fn is_long_enough(run: &Run<'_>, limits: &Thresholds) -> bool {
