@@ -1,8 +1,8 @@
 //! A change of a finding → a signed request to each receiver that wants to hear of it.
 //!
 //! Messages are made here and kept by `store` together with the change; `loops` takes them from there and sends
-//! them through [`Receiver::post`], any number of times, until the receiver has them. Nothing here remembers, waits
-//! or retries.
+//! them through [`Receiver::post`], any number of times, until the receiver has them. Nothing here waits or
+//! retries, and nothing is remembered but that a receiver said it is gone.
 
 mod address;
 #[cfg(test)]

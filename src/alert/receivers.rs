@@ -3,8 +3,11 @@
 
 use std::fmt;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::post::{Answer, Target};
@@ -46,6 +49,8 @@ pub struct Receiver {
     target: Target,
     format: Format,
     timeout: Duration,
+    /// It answered that it is gone. Shared by all copies.
+    disabled: Arc<AtomicBool>,
 }
 
 /// What a receiver wants to hear of. Empty lists want all.
@@ -75,6 +80,11 @@ impl Receivers {
     pub fn deliveries(&self, change: &Change) -> Vec<NewDelivery> {
         let wanted = self.list.iter().filter(|receiver| receiver.filter.wants(change));
         wanted.map(|receiver| receiver.delivery(change, &self.site)).collect()
+    }
+
+    /// The one of that name.
+    pub fn find(&self, name: &str) -> Option<&Receiver> {
+        self.list.iter().find(|receiver| receiver.name == name)
     }
 
     /// In the order of the settings.
@@ -116,7 +126,7 @@ impl Receiver {
             fallacies: settings.fallacies.clone(),
             send_resolved: settings.send_resolved,
         };
-        Ok(Self { name, filter, target, format, timeout })
+        Ok(Self { name, filter, target, format, timeout, disabled: Arc::default() })
     }
 
     /// Its name in deliveries and metrics.
@@ -127,6 +137,29 @@ impl Receiver {
     /// Longest time that one try takes.
     pub fn timeout(&self) -> Duration {
         self.timeout
+    }
+
+    /// The part of its URL that may be shown.
+    pub fn host(&self) -> &str {
+        self.target.host()
+    }
+
+    /// Leaves it alone until the process starts again; what it is to be told waits.
+    pub fn disable(&self) {
+        self.disabled.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it is left alone.
+    pub fn is_disabled(&self) -> bool {
+        self.disabled.load(Ordering::Relaxed)
+    }
+
+    /// One message that tells nothing, to see whether others would arrive.
+    pub async fn test(&self, id: Uuid, now: OffsetDateTime) -> Answer {
+        let body = match &self.format {
+            Format::Standard(_) => standard::test_body(now),
+        };
+        self.post(id, body).await
     }
 
     fn delivery(&self, change: &Change, site: &str) -> NewDelivery {

@@ -83,6 +83,19 @@ pub(super) fn body(change: &Change, site: &str) -> String {
     text
 }
 
+/// A message about nothing.
+pub(super) fn test_body(now: OffsetDateTime) -> String {
+    #[derive(Serialize)]
+    struct Test {
+        r#type: &'static str,
+        #[serde(with = "time::serde::rfc3339")]
+        timestamp: OffsetDateTime,
+        data: serde_json::Map<String, Value>,
+    }
+    let test = Test { r#type: "test", timestamp: now, data: serde_json::Map::new() };
+    serde_json::to_string(&test).expect("plain data serialises")
+}
+
 /// What the rule's page advises first; `None` for a rule that this version no longer has.
 fn remedy(rule: &str) -> Option<String> {
     let section = rules::find(rule)?.section("Remedy");

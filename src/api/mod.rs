@@ -1,12 +1,16 @@
-//! The HTTP API: findings, occurrences, traces and rules as JSON under `/api/v1`, and what keepers of the service ask of
+//! The HTTP API: findings, occurrences, traces, rules, receivers and deliveries as JSON under `/api/v1`, and what keepers of the service ask of
 //! it: `/livez`, `/readyz`, `/metrics`.
 //!
 //! Handlers parse, ask once and shape. Every answer that is not the asked-for one is a problem document
-//! (RFC 9457), also for addresses that do not exist. Nothing here writes.
+//! (RFC 9457), also for addresses that do not exist. What does something is asked for with POST, by programs and our own
+//! pages only.
 
+mod command;
+mod deliveries;
 mod error;
 mod findings;
 mod health;
+mod receivers;
 mod rules;
 mod traces;
 
@@ -14,13 +18,14 @@ use axum::Router;
 use axum::extract::{FromRequestParts, Query, Request};
 use axum::middleware::{self, Next};
 use axum::response::Response;
-use axum::routing::get;
+use axum::routing::{get, post};
 use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderValue};
 use http::request::Parts;
 use http::{HeaderName, Method};
 use serde::Serialize;
 
 use crate::view::{Failure, Parameters, Shown, Slice};
+use command::Command;
 use error::ApiError;
 
 /// Everything that programs ask: `/api`, `/livez`, `/readyz`, `/metrics`.
@@ -30,6 +35,10 @@ pub fn router(shown: Shown) -> Router {
         .route("/findings/{id}", get(findings::show))
         .route("/findings/{id}/occurrences", get(findings::occurrences))
         .route("/traces/{id}", get(traces::show))
+        .route("/receivers", get(receivers::list))
+        .route("/receivers/{name}/test", post(receivers::test))
+        .route("/deliveries", get(deliveries::list))
+        .route("/deliveries/{id}/retry", post(deliveries::retry))
         .route("/rules", get(rules::list))
         .route("/rules/{id}", get(rules::show))
         .fallback(nothing_here)
@@ -87,12 +96,10 @@ async fn nothing_here() -> ApiError {
     ApiError(Failure::missing("such address"))
 }
 
+/// The header `allow`, which the router adds, says which are.
 async fn other_method(method: Method) -> Response {
-    error::problem(
-        http::StatusCode::METHOD_NOT_ALLOWED,
-        &format!("{method} is not answered here; GET is"),
-        None,
-    )
+    let detail = format!("{method} is not answered here");
+    error::problem(http::StatusCode::METHOD_NOT_ALLOWED, &detail, None)
 }
 
 /// Answers may hold anything a span held: a browser must take them for what they say they are, and keep none.

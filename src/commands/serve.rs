@@ -88,7 +88,7 @@ impl Service {
         let (web, grpc, http) = listeners.addresses()?;
         prepare(&store, &config, &receivers, &metrics).await?;
         start_loops(&mut supervisor, &store, &config, &receivers, &metrics);
-        open_doors(&mut supervisor, listeners, &store, &config, &metrics);
+        open_doors(&mut supervisor, listeners, &store, &config, &receivers, &metrics);
         let grace = config.server.shutdown_grace.0;
         tracing::info!(%web, otlp_grpc = %grpc, otlp_http = %http, "ready");
         Ok(Self { web, grpc, http, store, supervisor, private, grace })
@@ -178,6 +178,7 @@ fn open_doors(
     listeners: Listeners,
     store: &Store,
     config: &Arc<Config>,
+    receivers: &Arc<Receivers>,
     metrics: &Metrics,
 ) {
     let capacity = config.otlp.max_in_flight.0 as usize;
@@ -190,7 +191,12 @@ fn open_doors(
     supervisor
         .run("grpc", otlp::grpc::serve(Arc::clone(&door), listeners.grpc, supervisor.shutdown().wait()));
     supervisor.run("http", otlp::http::serve(door, listeners.http, supervisor.shutdown().wait()));
-    let shown = Shown { store: store.clone(), metrics: metrics.clone(), config: Arc::clone(config) };
+    let shown = Shown {
+        store: store.clone(),
+        metrics: metrics.clone(),
+        config: Arc::clone(config),
+        receivers: Arc::clone(receivers),
+    };
     let pages = api::router(shown.clone()).merge(web::router(shown));
     let serving = axum::serve(listeners.web, pages).with_graceful_shutdown(supervisor.shutdown().wait());
     supervisor.run("web", serving.into_future());

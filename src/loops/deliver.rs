@@ -16,6 +16,8 @@ use crate::telemetry::Metrics;
 
 /// Requests to one receiver at a time.
 const CONCURRENCY: u32 = 4;
+/// The receiver wants no more of this (RFC 9110 §15.5.11).
+const GONE: u16 = 410;
 /// Time beyond a try's own limit to write down how it ended.
 const LEASE_MARGIN: Duration = Duration::from_secs(30);
 
@@ -66,6 +68,9 @@ impl Deliver {
 
     /// Tries what is due, a few at once.
     pub async fn step(&self) -> Result<Progress, StoreError> {
+        if self.receiver.is_disabled() {
+            return Ok(Progress::Idle);
+        }
         let name = self.receiver.name();
         let lease = self.receiver.timeout() + LEASE_MARGIN;
         let due = self.store.claim_deliveries(name, lease, CONCURRENCY).await?;
@@ -80,8 +85,12 @@ impl Deliver {
 
     async fn attempt(&self, due: DueDelivery) -> Result<(), StoreError> {
         let answer = self.receiver.post(due.id, due.payload.clone()).await;
-        let tried = self.decide(answer, due.attempts);
         let name = self.receiver.name();
+        if matches!(answer, Answer::Refused { status: GONE, .. }) && !self.receiver.is_disabled() {
+            tracing::warn!(receiver = name, "answered that it is gone; left alone until the next start");
+            self.receiver.disable();
+        }
+        let tried = self.decide(answer, due.attempts);
         self.metrics.delivery(
             name,
             match &tried {

@@ -4,6 +4,7 @@
 //! stored as received and judged above. No statement waits for anything but PostgreSQL, and no number is moved by
 //! adding to it: what depends on a trace is replaced with it.
 
+mod deliveries;
 mod error;
 pub mod findings;
 mod judged;
@@ -30,6 +31,7 @@ use sqlx::{Connection as _, PgConnection};
 
 use crate::config;
 
+pub use deliveries::{DeliveryRow, ReceiverRow, Retried, WantedDeliveries};
 pub use error::StoreError;
 pub use judged::{Finished, Policy, Tell};
 pub use load::{Loaded, TraceDays};

@@ -20,6 +20,11 @@ pub enum Failure {
         /// What was looked for.
         what: String,
     },
+    /// What was asked for does not go with how things are.
+    Conflict {
+        /// How they are.
+        detail: String,
+    },
     /// The database is away; asking again will help.
     Unavailable,
     /// Something that should not happen did.
@@ -37,11 +42,17 @@ impl Failure {
         Self::Missing { what: what.into() }
     }
 
+    /// What was asked for does not go with how things are.
+    pub fn conflict(detail: impl Into<String>) -> Self {
+        Self::Conflict { detail: detail.into() }
+    }
+
     /// The HTTP status that says so.
     pub fn status(&self) -> http::StatusCode {
         match self {
             Self::Parameter { .. } => http::StatusCode::BAD_REQUEST,
             Self::Missing { .. } => http::StatusCode::NOT_FOUND,
+            Self::Conflict { .. } => http::StatusCode::CONFLICT,
             Self::Unavailable => http::StatusCode::SERVICE_UNAVAILABLE,
             Self::Broken => http::StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -52,6 +63,7 @@ impl Failure {
         match self {
             Self::Parameter { name, detail } => format!("{name}: {detail}"),
             Self::Missing { what } => format!("there is no {what}"),
+            Self::Conflict { detail } => detail.clone(),
             Self::Unavailable => "the database cannot be reached; try again shortly".to_owned(),
             Self::Broken => "the answer could not be made; the log of this server says why".to_owned(),
         }

@@ -22,6 +22,7 @@ pub use parameters::{MAX_LIMIT, Parameters};
 pub use tagged::tagged;
 pub use trace::{Part, SpanView, TraceView};
 
+use crate::alert::Receivers;
 use crate::config::Config;
 use crate::store::Store;
 use crate::telemetry::Metrics;
@@ -35,6 +36,8 @@ pub struct Shown {
     pub metrics: Metrics,
     /// For links and thresholds.
     pub config: Arc<Config>,
+    /// Who is told, and whether they can be.
+    pub receivers: Arc<Receivers>,
 }
 
 /// A page of a list: some items, and where the next page starts.

@@ -28,6 +28,7 @@ impl IntoResponse for PageError {
                 "Not here",
                 "Traces and what was judged from them are kept for a while only; it may have been dropped.",
             ),
+            Failure::Conflict { .. } => ("Not as things are", "Nothing was changed."),
             Failure::Unavailable => ("The database is away", "This page asks again by itself."),
             Failure::Broken => ("Something went wrong here", "Nothing was changed."),
         };

@@ -332,6 +332,7 @@ async fn without_a_database_everything_says_try_later_and_names_nothing_inside()
         store: Store::new(&nowhere, &settings),
         metrics: Metrics::new(),
         config: Config::default().into(),
+        receivers: debunk::alert::Receivers::default().into(),
     };
     let routes = debunk::api::router(shown.clone()).merge(debunk::web::router(shown));
     for path in [
@@ -340,6 +341,8 @@ async fn without_a_database_everything_says_try_later_and_names_nothing_inside()
         "/api/v1/findings/0000000000000001/occurrences",
         "/api/v1/traces/1",
         "/api/v1/rules",
+        "/api/v1/receivers",
+        "/api/v1/deliveries",
         "/readyz",
         "/",
         "/findings",

@@ -1,6 +1,7 @@
 //! Findings, occurrences and spans to look at, put straight into the tables.
 
 use axum::Router;
+use debunk::alert::Receivers;
 use debunk::config::Config;
 use debunk::store::{Days, Writer};
 use debunk::telemetry::Metrics;
@@ -207,6 +208,12 @@ pub(super) async fn spans(database: &Database, service: &str, spans: Vec<Span>) 
 
 /// Everything that is shown, over one database.
 pub(super) fn routes(database: &Database, config: Config) -> Router {
-    let shown = Shown { store: database.store.clone(), metrics: Metrics::new(), config: config.into() };
+    let receivers = Receivers::open(&config.receivers, &config.server.public_url).unwrap();
+    let shown = Shown {
+        store: database.store.clone(),
+        metrics: Metrics::new(),
+        config: config.into(),
+        receivers: receivers.into(),
+    };
     api::router(shown.clone()).merge(web::router(shown))
 }
