@@ -6,6 +6,7 @@
 mod amount;
 mod section;
 
+use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -63,7 +64,7 @@ pub fn load(file: Option<&Path>) -> Result<Config, ConfigError> {
     };
     let name = path.map_or_else(|| "debunk.toml".to_owned(), |path| path.display().to_string());
     #[expect(clippy::disallowed_methods, reason = "this is the one place that may")]
-    parse(&name, &text, std::env::vars())
+    parse(&name, &text, std::env::vars_os())
 }
 
 /// `NO_COLOR` is set and not empty (<https://no-color.org>).
@@ -76,11 +77,16 @@ pub fn no_colour() -> bool {
 fn parse(
     name: &str,
     text: &str,
-    environment: impl Iterator<Item = (String, String)>,
+    environment: impl Iterator<Item = (OsString, OsString)>,
 ) -> Result<Config, ConfigError> {
     let file: Config = toml::from_str(text).map_err(|error| located(name, text, &error))?;
-    let overrides: Vec<_> =
-        environment.filter(|(key, _)| key.starts_with("DEBUNK_") && key.contains("__")).collect();
+    if !file.database.url.is_empty() {
+        return Err(ConfigError(format!(
+            "{name}: database.url: a URL may hold a password; give it as DEBUNK_DATABASE__URL, or the file that \
+             holds it as url_file"
+        )));
+    }
+    let overrides = overrides(environment)?;
     let config = if overrides.is_empty() { file } else { overlay(text, overrides)? };
     config.validate().map_err(ConfigError)?;
     Ok(config)
@@ -93,6 +99,37 @@ fn located(name: &str, text: &str, error: &toml::de::Error) -> ConfigError {
     let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
     let message = error.message().replace("unknown field", "unknown key");
     ConfigError(format!("{name}:{line}:{column}: {}", message.trim_end()))
+}
+
+/// The variables that are settings. Others may begin alike: an orchestrator that has a service called `debunk` makes
+/// `DEBUNK_PORT`. One that is a setting but for an underscore is a slip.
+fn overrides(
+    environment: impl Iterator<Item = (OsString, OsString)>,
+) -> Result<Vec<(String, String)>, ConfigError> {
+    let mut overrides = Vec::new();
+    for (variable, value) in environment {
+        let Some(variable) = variable.to_str().filter(|name| name.starts_with("DEBUNK_")) else { continue };
+        if variable.contains("__") {
+            let value = value.into_string().map_err(|_| ConfigError(format!("{variable}: is not UTF-8")))?;
+            overrides.push((variable.to_owned(), value));
+        } else if let Some(meant) = meant(variable) {
+            return Err(ConfigError(format!("{variable}: is no setting; did you mean {meant}?")));
+        }
+    }
+    Ok(overrides)
+}
+
+/// The setting that a variable with a single underscore was meant to be.
+fn meant(variable: &str) -> Option<String> {
+    let (section, key) = variable["DEBUNK_".len()..].split_once('_')?;
+    let mut table = toml::Table::new();
+    set(&mut table, &[section.to_lowercase(), key.to_lowercase()], "")?;
+    // Whatever the value: a setting that is not there is told from one that is by the complaint.
+    let known = match table.try_into::<Config>() {
+        Ok(_) => true,
+        Err(error) => !error.message().starts_with("unknown field"),
+    };
+    (known && section != "RECEIVERS").then(|| format!("DEBUNK_{section}__{key}"))
 }
 
 /// Lays `DEBUNK_SECTION__KEY` values over the file's. A value is read as TOML where it is one, else as a string.
@@ -131,6 +168,8 @@ impl Config {
         self.database.validate()?;
         self.otlp.validate()?;
         self.traces.validate()?;
+        self.findings.validate()?;
+        self.retention.validate()?;
         self.server.validate(&self.otlp)?;
         for (index, receiver) in self.receivers.iter().enumerate() {
             receiver.validate().map_err(|why| format!("receivers[{index}]: {why}"))?;
@@ -144,10 +183,12 @@ impl Config {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::ffi::OsStringExt as _;
+
     use super::*;
 
     fn read(text: &str, environment: &[(&str, &str)]) -> Result<Config, String> {
-        let vars = environment.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
+        let vars = environment.iter().map(|(k, v)| ((*k).into(), (*v).into()));
         parse("debunk.toml", text, vars).map_err(|error| error.to_string())
     }
 
@@ -179,6 +220,52 @@ mod tests {
     fn an_unknown_variable_is_an_error_that_names_it() {
         let error = read("", &[("DEBUNK_OTLP__GPRC", "x")]).unwrap_err();
         assert!(error.starts_with("DEBUNK_OTLP__GPRC: unknown key"), "{error}");
+    }
+
+    #[test]
+    fn a_variable_that_lacks_an_underscore_is_not_ignored() {
+        let error = read("", &[("DEBUNK_DATABASE_URL", "postgres://bob:hunter22@db/x")]).unwrap_err();
+        assert_eq!(error, "DEBUNK_DATABASE_URL: is no setting; did you mean DEBUNK_DATABASE__URL?");
+        let error = read("", &[("DEBUNK_OTLP_MAX_REQUEST", "1MiB")]).unwrap_err();
+        assert!(error.ends_with("did you mean DEBUNK_OTLP__MAX_REQUEST?"), "{error}");
+        // What an orchestrator sets for services called `debunk` and `debunk-server`.
+        for theirs in ["DEBUNK_PORT", "DEBUNK_SERVICE_HOST", "DEBUNK_SERVER_PORT_4320_TCP", "DEBUNK_RULES_X"]
+        {
+            assert!(read("", &[(theirs, "tcp://10.0.0.1:4320")]).is_ok(), "{theirs}");
+        }
+    }
+
+    #[test]
+    fn an_environment_that_is_no_text_is_survived() {
+        let parse_with = |name: &str| {
+            let broken = OsString::from_vec(vec![b'a', 0xff]);
+            parse("debunk.toml", "", [(OsString::from(name), broken)].into_iter())
+        };
+        assert!(parse_with("ELSE").is_ok());
+        let error = parse_with("DEBUNK_OTLP__GRPC").unwrap_err();
+        assert_eq!(error.to_string(), "DEBUNK_OTLP__GRPC: is not UTF-8");
+    }
+
+    #[test]
+    fn what_could_not_work_is_refused_by_its_name() {
+        for (text, name) in [
+            ("[database]\nurl = \"postgres://bob:pw@db/x\"", "database.url"),
+            ("[database]\nstatement_timeout = \"0s\"", "statement_timeout"),
+            ("[database]\nmax_connections = 1000000", "database.max_connections"),
+            ("[otlp]\nread_timeout = \"0s\"", "otlp.read_timeout"),
+            ("[otlp]\nmax_in_flight = \"9999999GiB\"", "otlp.max_in_flight"),
+            ("[traces]\nlease = \"0s\"", "traces.lease"),
+            ("[traces]\nworkers = 4000000000", "workers"),
+            ("[findings]\ngate_high = 0", "gate_high"),
+            ("[retention]\ntraces = \"1h\"", "retention.traces"),
+            ("[retention]\ntraces = \"40000000d\"", "ten years"),
+            ("[server]\npublic_url = \"https://\"", "server.public_url"),
+            ("[server]\npublic_url = \"https://x/\\\"><b>\"", "server.public_url"),
+            ("[[receivers]]\nname = \" \"\nurl = \"https://x\"\nsecret_file = \"x\"", "name"),
+        ] {
+            let error = read(text, &[]).unwrap_err();
+            assert!(error.contains(name) && !error.contains("bob"), "{text}: {error}");
+        }
     }
 
     #[test]

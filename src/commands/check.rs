@@ -1,13 +1,15 @@
 //! `debunk check`: says whether the settings can be used, and what they come to.
 //!
-//! Settings are read before any command runs, so a command that gets here has good ones; a bad one ends with its
-//! place and exit code 2 like everywhere else.
+//! Settings are read before any command runs, so a command that gets here has well-formed ones; a bad one ends with
+//! its place and exit code 2 like everywhere else. What only `serve` opens is opened here too: receivers, and the files
+//! that hold URLs and secrets. Nothing is connected to.
 
 use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Args as ClapArgs;
 
+use crate::alert::Receivers;
 use crate::config::Config;
 
 /// Check the settings.
@@ -20,6 +22,8 @@ pub struct Args {
 
 /// Prints `ok`, or the settings.
 pub fn run(args: &Args, config: &Config) -> anyhow::Result<ExitCode> {
+    Receivers::open(&config.receivers, &config.server.public_url)?;
+    super::database(config)?;
     let text = if args.print {
         toml::to_string(config).context("cannot write the settings")?
     } else {

@@ -11,8 +11,12 @@ pub mod serve;
 use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::process::ExitCode;
 
-use crate::config::{self, ConfigError};
+use sqlx::postgres::PgConnectOptions;
+
+use crate::alert::ReceiverError;
+use crate::config::{self, Config, ConfigError};
 use crate::decode::file::FileError;
+use crate::store;
 
 /// A command line that asks for something that is not there.
 #[derive(Debug, thiserror::Error)]
@@ -22,8 +26,16 @@ pub struct Usage(pub String);
 /// The exit code for an error: 2 for usage, settings and unreadable input, 3 for the surroundings (database,
 /// ports).
 pub fn exit_code(error: &anyhow::Error) -> ExitCode {
-    let ours = error.is::<Usage>() || error.is::<ConfigError>() || error.is::<FileError>();
+    let ours = error.is::<Usage>()
+        || error.is::<ConfigError>()
+        || error.is::<ReceiverError>()
+        || error.is::<FileError>();
     ExitCode::from(if ours { 2 } else { 3 })
+}
+
+/// The address of the database that the settings name; `None` asks for a private one. A bad one is a usage error.
+fn database(config: &Config) -> Result<Option<PgConnectOptions>, Usage> {
+    store::address(&config.database).map_err(|error| Usage(error.to_string()))
 }
 
 /// Writes to standard output. A reader that has seen enough (`| head`) is no error.

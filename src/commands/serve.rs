@@ -15,10 +15,10 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::alert::Receivers;
 use crate::config::Config;
-use crate::loops::{self, Deliver, Evaluate, Schedule, Supervisor};
+use crate::loops::{self, Deliver, Evaluate, Progress, Schedule, Supervisor};
 use crate::otlp::{self, Door};
-use crate::store::private::{self, PrivateServer};
-use crate::store::{self, Store, Writer};
+use crate::store::private::{self, Keeper, PrivateError, PrivateServer};
+use crate::store::{Store, Writer};
 use crate::telemetry::Metrics;
 use crate::view::Shown;
 use crate::{api, clock, web};
@@ -34,6 +34,7 @@ const KEEP_EVERY: Duration = Duration::from_hours(1);
 const FIT_EVERY: Duration = Duration::from_secs(15);
 const AGE_EVERY: Duration = Duration::from_mins(1);
 const DELIVER_EVERY: Duration = Duration::from_millis(500);
+const LOOK_AFTER_DATABASE_EVERY: Duration = Duration::from_secs(2);
 
 /// Serves until told to stop (SIGTERM, SIGINT).
 pub async fn run(_: Args, config: Config) -> anyhow::Result<ExitCode> {
@@ -71,8 +72,9 @@ impl Service {
     pub async fn start(config: Config) -> anyhow::Result<Self> {
         let config = Arc::new(config);
         let receivers = Arc::new(Receivers::open(&config.receivers, &config.server.public_url)?);
+        let database = super::database(&config)?;
         let listeners = Listeners::bind(&config).await?;
-        let (private, options) = if let Some(options) = store::address(&config.database)? {
+        let (private, options) = if let Some(options) = database {
             (None, options)
         } else {
             let folder = config.database.private_dir.clone();
@@ -88,6 +90,9 @@ impl Service {
         let (web, grpc, http) = listeners.addresses()?;
         prepare(&store, &config, &receivers, &metrics).await?;
         start_loops(&mut supervisor, &store, &config, &receivers, &metrics);
+        if let Some(server) = &private {
+            look_after(&mut supervisor, server.keeper());
+        }
         open_doors(&mut supervisor, listeners, &store, &config, &receivers, &metrics);
         let grace = config.server.shutdown_grace.0;
         tracing::info!(%web, otlp_grpc = %grpc, otlp_http = %http, "ready");
@@ -169,6 +174,19 @@ fn start_loops(
     supervisor.repeat("observe", OBSERVE_EVERY, move || {
         let (store, metrics) = (watched.clone(), metrics.clone());
         async move { loops::observe(&store, quiet, &metrics).await }
+    });
+}
+
+/// A private server has nobody else who would start it again.
+fn look_after(supervisor: &mut Supervisor, keeper: Keeper) {
+    supervisor.repeat("private", LOOK_AFTER_DATABASE_EVERY, move || {
+        let keeper = keeper.clone();
+        async move {
+            if keeper.step().await? {
+                tracing::warn!("the private PostgreSQL had ended and was started again");
+            }
+            Ok::<_, PrivateError>(Progress::Idle)
+        }
     });
 }
 

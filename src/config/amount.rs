@@ -18,6 +18,9 @@ pub struct Bytes(pub u64);
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Secret(String);
 
+/// Any instant of today, this much earlier or later, is still an instant.
+const LONGEST: Duration = Duration::from_hours(10 * 366 * 24);
+
 impl Period {
     /// Whole seconds.
     pub const fn secs(seconds: u64) -> Self {
@@ -86,7 +89,11 @@ impl FromStr for Period {
             "d" => 86_400_000,
             _ => return Err(wrong()),
         };
-        number.checked_mul(millis).map(|total| Self(Duration::from_millis(total))).ok_or_else(wrong)
+        let period = number.checked_mul(millis).map(Duration::from_millis).ok_or_else(wrong)?;
+        if LONGEST < period {
+            return Err(format!("{text:?} is longer than ten years"));
+        }
+        Ok(Self(period))
     }
 }
 

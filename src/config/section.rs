@@ -32,7 +32,8 @@ pub struct Database {
     /// The URL itself; only by the environment, so that no password stands in a file that is shared.
     #[serde(skip_serializing_if = "Secret::is_empty")]
     pub url: Secret,
-    /// Where the private PostgreSQL keeps its data. Empty: `/var/lib/debunk` as root, else `~/.local/share/debunk`.
+    /// Where the private PostgreSQL keeps its data. Without it: `/var/lib/debunk/postgres` as root, else
+    /// `~/.local/share/debunk/postgres`.
     pub private_dir: Option<PathBuf>,
     /// Most connections at once.
     pub max_connections: u32,
@@ -279,7 +280,12 @@ impl Server {
                  where something else guards it, set allow_insecure = true in [server]"
             ));
         }
-        if !self.public_url.starts_with("http://") && !self.public_url.starts_with("https://") {
+        let is_address = self.public_url.parse().is_ok_and(|url: http::Uri| {
+            matches!(url.scheme_str(), Some("http" | "https"))
+                && url.authority().is_some()
+                && url.query().is_none()
+        });
+        if !is_address {
             return Err(format!("server.public_url: {:?} is no http or https address", self.public_url));
         }
         Ok(())
@@ -289,7 +295,13 @@ impl Server {
 impl Database {
     pub(super) fn validate(&self) -> Result<(), String> {
         // Two writers, one evaluator, one reader for the API: fewer would deadlock on each other's waiting.
-        if self.max_connections < 4 { Err("database.max_connections: at least 4".to_owned()) } else { Ok(()) }
+        if !(4..=1000).contains(&self.max_connections) {
+            return Err("database.max_connections: between 4 and 1000".to_owned());
+        }
+        if self.statement_timeout.0.is_zero() || self.connect_timeout.0.is_zero() {
+            return Err("database: statement_timeout and connect_timeout at least 1ms".to_owned());
+        }
+        Ok(())
     }
 }
 
@@ -298,8 +310,11 @@ impl Otlp {
         if self.max_request.0 == 0 || self.max_request.0 > 64 << 20 {
             return Err("otlp.max_request: between 1 and 64MiB".to_owned());
         }
-        if self.max_in_flight < self.max_request {
-            return Err("otlp.max_in_flight: at least max_request".to_owned());
+        if self.max_in_flight < self.max_request || Bytes::mib(1 << 20) < self.max_in_flight {
+            return Err("otlp.max_in_flight: between max_request and 1024GiB".to_owned());
+        }
+        if self.read_timeout.0.is_zero() {
+            return Err("otlp.read_timeout: at least 1ms".to_owned());
         }
         if self.max_streams == 0 || self.max_attributes == 0 || self.max_value.0 < 64 {
             return Err("otlp: max_streams and max_attributes at least 1, max_value at least 64".to_owned());
@@ -310,8 +325,11 @@ impl Otlp {
 
 impl Traces {
     pub(super) fn validate(&self) -> Result<(), String> {
-        if self.workers == 0 || self.max_spans_evaluated == 0 {
-            return Err("traces: workers and max_spans_evaluated at least 1".to_owned());
+        if !(1..=64).contains(&self.workers) || self.max_spans_evaluated == 0 {
+            return Err("traces: workers between 1 and 64, max_spans_evaluated at least 1".to_owned());
+        }
+        if self.lease < Period::secs(1) {
+            return Err("traces.lease: at least 1s".to_owned());
         }
         if self.max_wait < self.quiet_period {
             return Err("traces.max_wait: at least quiet_period".to_owned());
@@ -320,8 +338,33 @@ impl Traces {
     }
 }
 
+impl Findings {
+    pub(super) fn validate(&self) -> Result<(), String> {
+        if self.gate_high == 0 || self.gate_medium == 0 || self.gate_within.0.is_zero() {
+            return Err("findings: gate_high and gate_medium at least 1, gate_within at least 1ms".to_owned());
+        }
+        Ok(())
+    }
+}
+
+impl Retention {
+    pub(super) fn validate(&self) -> Result<(), String> {
+        // Whole days are dropped, and the day that is being written cannot be.
+        if self.traces < Period::secs(86_400) {
+            return Err("retention.traces: at least 1d".to_owned());
+        }
+        Ok(())
+    }
+}
+
 impl Receiver {
     pub(super) fn validate(&self) -> Result<(), String> {
+        if self.name.trim().is_empty() || 64 < self.name.len() {
+            return Err("give a name of at most 64 bytes".to_owned());
+        }
+        if self.timeout.0.is_zero() {
+            return Err("timeout: at least 1ms".to_owned());
+        }
         if self.url.is_some() == self.url_file.is_some() {
             return Err("give one of url and url_file".to_owned());
         }

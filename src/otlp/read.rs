@@ -28,7 +28,7 @@ where
         Ok(Ok(bytes)) => Ok((bytes, share)),
         Ok(Err(Stop::NoRoom(no_room))) => {
             drain(&mut body, most).await;
-            Err(refusal(no_room, most))
+            Err(refusal(no_room, door.max_request()))
         }
         Ok(Err(Stop::Broken)) => Err(Refusal::Malformed("the body ended before its time".to_owned())),
         Err(_elapsed) => Err(Refusal::later("time", "the request took too long to arrive")),
@@ -54,7 +54,7 @@ where
     };
     match timeout(door.limits.read_timeout.0, all).await {
         Ok(Ok(())) => Ok(()),
-        Ok(Err(Stop::NoRoom(no_room))) => Err(refusal(no_room, most)),
+        Ok(Err(Stop::NoRoom(no_room))) => Err(refusal(no_room, door.max_request())),
         Ok(Err(Stop::Broken)) => Err(Refusal::Malformed("the body ended before its time".to_owned())),
         Err(_elapsed) => Err(Refusal::later("time", "the request took too long to arrive")),
     }

@@ -65,7 +65,9 @@ impl Store {
     /// Makes the pool without connecting: the service starts and stays up while the database is away.
     pub fn new(options: &PgConnectOptions, config: &config::Database) -> Self {
         let limits = Limits { connect: config.connect_timeout.0, statement: config.statement_timeout.0 };
-        let options = options.clone().application_name("debunk");
+        // A notice, such as "it exists already", is no news to whoever reads our log.
+        let options =
+            options.clone().application_name("debunk").options([("client_min_messages", "warning")]);
         let pooled = options.clone().options([
             ("statement_timeout", format!("{}ms", limits.statement.as_millis())),
             // Nobody may hold locks while it does nothing.
@@ -138,9 +140,10 @@ fn text(mut sent: String) -> String {
 
 /// The address that the settings name; `None` asks for a private server.
 pub fn address(config: &config::Database) -> Result<Option<PgConnectOptions>, StoreError> {
-    let url = match &config.url_file {
-        Some(file) => read_url(file)?,
-        None => config.url.expose().trim().to_owned(),
+    // The URL itself can only come from the environment, which wins over the file.
+    let url = match (config.url.expose().trim(), &config.url_file) {
+        ("", Some(file)) => read_url(file)?,
+        (url, _) => url.to_owned(),
     };
     if url.is_empty() {
         return Ok(None);

@@ -2,7 +2,8 @@
 //! socket that only its owner (and root) can reach. It never runs as root and never listens on the network.
 //!
 //! Several processes may use one folder: the first one starts the server, the last one stops it. A server that a
-//! killed process left running is taken over. Nothing here upgrades a data folder to another version.
+//! killed process left running is taken over, and one that died is started again. Nothing here upgrades a data folder
+//! to another version.
 
 use std::fs::{self, File};
 use std::io;
@@ -23,6 +24,8 @@ const UNPRIVILEGED: &str = "postgres";
 const NAME: &str = "debunk";
 /// Crash recovery of a large log takes its time.
 const START: Duration = Duration::from_mins(5);
+/// Held while the server is started or stopped; the first thing that we make in its folder.
+const TURN: &str = "turn.lock";
 /// The kernel's limit for the path of a unix socket, less the file's own name.
 const LONGEST_FOLDER: usize = 107 - "/.s.PGSQL.5432".len();
 
@@ -37,6 +40,12 @@ pub struct PrivateServer {
     place: Place,
     /// Held while in use; its file says whether anybody else does.
     used: Option<File>,
+}
+
+/// Brings a private server back that ended although it is in use: killed for its memory, say. Outlives no use of it.
+#[derive(Clone, Debug)]
+pub struct Keeper {
+    place: Place,
 }
 
 /// Where a server lives and as whom it runs.
@@ -77,6 +86,11 @@ impl PrivateServer {
             .username(NAME)
             .password("")
             .database(NAME)
+    }
+
+    /// What looks after it while it is used.
+    pub fn keeper(&self) -> Keeper {
+        Keeper { place: self.place.clone() }
     }
 
     /// Stops the server in order, unless another process uses it.
@@ -122,6 +136,16 @@ impl PrivateServer {
     }
 }
 
+impl Keeper {
+    /// Starts the server where it does not run; returns whether it had to.
+    pub async fn step(&self) -> Result<bool, PrivateError> {
+        let place = self.place.clone();
+        tokio::task::spawn_blocking(move || place.revive())
+            .await
+            .map_err(|error| PrivateError(format!("cannot start the private PostgreSQL: {error}")))?
+    }
+}
+
 impl Drop for PrivateServer {
     fn drop(&mut self) {
         let Some(used) = self.used.take() else { return };
@@ -148,8 +172,32 @@ impl Place {
         };
         let binaries = find_binaries(&folder.join("data"))?;
         let place = Self { folder, binaries, owner };
+        if place.belongs_to_others().map_err(|error| place.broken("read", &error))? {
+            return Err(PrivateError(format!(
+                "{} holds something else; give database.private_dir a folder of its own",
+                place.folder.display()
+            )));
+        }
         place.make_folder().map_err(|error| place.broken("make", &error))?;
         Ok(place)
+    }
+
+    /// Whether the folder is somebody's who would miss it: we take its owner and its mode.
+    fn belongs_to_others(&self) -> io::Result<bool> {
+        if self.data().join("PG_VERSION").exists() || self.folder.join(TURN).exists() {
+            return Ok(false);
+        }
+        let entries = match fs::read_dir(&self.folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            entries => entries?,
+        };
+        for entry in entries {
+            // What a fresh file system holds.
+            if entry?.file_name() != "lost+found" {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// The folder is the server's alone: whoever can enter it can connect.
@@ -166,7 +214,7 @@ impl Place {
 
     /// Starting and stopping exclude each other.
     fn take_turn(&self) -> Result<File, PrivateError> {
-        let turn = self.lock_file("turn.lock")?;
+        let turn = self.lock_file(TURN)?;
         turn.lock().map_err(|error| self.broken("lock", &error))?;
         Ok(turn)
     }
@@ -226,6 +274,15 @@ impl Place {
         }
     }
 
+    fn revive(&self) -> Result<bool, PrivateError> {
+        if self.is_running()? {
+            return Ok(false);
+        }
+        let _turn = self.take_turn()?;
+        self.make_ready()?;
+        Ok(true)
+    }
+
     fn is_running(&self) -> Result<bool, PrivateError> {
         let mut command = self.command("pg_ctl");
         command.arg("status").arg("--pgdata").arg(self.data());
@@ -275,7 +332,7 @@ impl Place {
         let _turn = self.take_turn()?;
         drop(used);
         let others = self.lock_file("used.lock")?;
-        if others.try_lock().is_err() {
+        if others.try_lock().is_err() || !self.is_running()? {
             return Ok(());
         }
         let mut command = self.command("pg_ctl");

@@ -248,6 +248,32 @@ fn settings_are_checked_and_printed_without_secrets() {
 }
 
 #[test]
+fn check_finds_what_would_end_serve() {
+    let folder = Folder::new();
+    let receiver = |url: &str, key: &str| {
+        format!("[[receivers]]\nname = \"ops\"\nurl = \"{url}\"\nsecret_file = \"{key}\"\n")
+    };
+    folder.file("ops.key", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw");
+    for (settings, complaint) in [
+        (receiver("https://hooks.example/x", "absent.key"), "absent.key"),
+        (receiver("ftp://hooks.example/x", "ops.key"), "neither http nor https"),
+        (receiver("https://bob:hunter22@hooks.example/x", "ops.key"), "credentials"),
+        ("[database]\nurl_file = \"absent.url\"\n".to_owned(), "absent.url"),
+        ("[database]\nurl_file = \"ops.key\"\n".to_owned(), "postgres://"),
+    ] {
+        folder.file("debunk.toml", &settings);
+        for command in [&["check", "--print"][..], &["serve"]] {
+            let bad = folder.debunk(command);
+            assert_eq!(bad.status.code(), Some(2), "{settings}: {}", err(&bad));
+            assert!(err(&bad).contains(complaint) && out(&bad).is_empty(), "{settings}: {}", err(&bad));
+            assert!(!err(&bad).contains("hunter22"));
+        }
+    }
+    folder.file("debunk.toml", receiver("https://hooks.example/x", "ops.key"));
+    assert_eq!(out(&folder.debunk(&["check"])), "ok\n");
+}
+
+#[test]
 fn the_example_of_settings_can_be_used() {
     let folder = Folder::new();
     fs::copy(Path::new("config.example.toml"), folder.0.path().join("debunk.toml")).unwrap();

@@ -12,6 +12,7 @@ use std::time::Duration;
 use debunk::config::{self, Period};
 use debunk::store::{Store, WriteError, Writer, encode, private};
 use debunk::telemetry::Metrics;
+use sqlx::{Connection as _, PgConnection};
 use tokio::task::JoinSet;
 
 use super::{days, export, span};
@@ -172,4 +173,46 @@ async fn a_server_that_skips_the_disk_is_refused() {
     assert!(!error.is_unavailable());
     assert!(error.to_string().contains("fsync = off"), "{error}");
     assert!(store.ping().await.is_err());
+}
+
+#[tokio::test]
+async fn a_private_server_that_died_is_started_again_and_one_that_is_gone_can_be_left() {
+    let (folder, _held) = server_folder();
+    let folder = folder.join("pg");
+    let server = private::start(&folder).await.unwrap();
+    let keeper = server.keeper();
+    assert!(!keeper.step().await.unwrap());
+    for kill in ["-QUIT", "-KILL"] {
+        let pid = postmaster(&folder);
+        signal(&folder, kill);
+        let mut revived = false;
+        for _ in 0..100 {
+            revived = keeper.step().await.unwrap();
+            if revived {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        assert!(revived && postmaster(&folder) != pid, "{kill}");
+        PgConnection::connect_with(&server.options()).await.unwrap().close().await.unwrap();
+    }
+    signal(&folder, "-QUIT");
+    while postmaster(&folder).is_some() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    server.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_folder_with_something_else_in_it_is_left_alone() {
+    let (folder, _held) = server_folder();
+    let theirs = folder.join("theirs");
+    std::fs::create_dir(&theirs).unwrap();
+    std::fs::write(theirs.join("letter.txt"), "dear").unwrap();
+    let owned = |path: &Path| std::fs::metadata(path).map(|found| (found.uid(), found.mode())).unwrap();
+    let before = owned(&theirs);
+    let error = private::start(&theirs).await.unwrap_err().to_string();
+    assert!(error.contains("holds something else"), "{error}");
+    assert_eq!(owned(&theirs), before);
+    assert_eq!(std::fs::read_dir(&theirs).unwrap().count(), 1);
 }
