@@ -16,6 +16,9 @@ use crate::decode::NoRoom;
 /// connection.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// Room for a body that is announced to be as large, or larger. More is taken as it arrives.
+const START: usize = 64 << 10;
+
 /// Reads a body of at most `most` bytes. Room is taken before it is filled.
 pub(super) async fn whole<B>(door: &Door, body: B, most: usize) -> Result<(Bytes, Share), Refusal>
 where
@@ -86,13 +89,17 @@ where
     B: Body<Data = Bytes> + Unpin,
 {
     let mut buffer = BytesMut::new();
+    let mut most = most;
     if let Some(declared) = body.size_hint().exact() {
         let declared = usize::try_from(declared).unwrap_or(usize::MAX);
         if most < declared {
             return Err(NoRoom::Ever.into());
         }
-        share.take(declared)?;
-        buffer.reserve(declared);
+        most = declared;
+        // No more than a start: who announces much and sends nothing must not keep others out.
+        let start = declared.min(START);
+        share.take(start)?;
+        buffer.reserve(start);
     }
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame.map_err(|_| Stop::Broken)?.into_data() else { continue };

@@ -113,6 +113,32 @@ async fn while_others_hold_the_bytes_requests_are_refused_for_now() {
 }
 
 #[tokio::test]
+async fn what_is_only_announced_keeps_nobody_out() {
+    let limits = config::Otlp {
+        max_request: config::Bytes::mib(1),
+        max_in_flight: config::Bytes::mib(4),
+        ..config::Otlp::default()
+    };
+    let house = House::with(limits).await;
+    let mut silent = Vec::new();
+    for _ in 0..8 {
+        let mut stream = TcpStream::connect(house.http).await.unwrap();
+        let head = "POST /v1/traces HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 1048576\r\n\r\n{";
+        stream.write_all(head.as_bytes()).await.unwrap();
+        silent.push(stream);
+    }
+    let held = || house.metric("debunk_in_flight_bytes").and_then(|held| held.parse::<u64>().ok());
+    while held().is_none_or(|held| held < 8 * (64 << 10)) {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    for transport in TRANSPORTS {
+        assert_eq!(transport.export(&house, &request(1, 20)).await, Answer::Accepted, "{transport:?}");
+    }
+    drop(silent);
+    house.close().await;
+}
+
+#[tokio::test]
 async fn a_body_that_does_not_arrive_is_given_up() {
     let limits = config::Otlp { read_timeout: config::Period(Duration::from_millis(200)), ..small() };
     let house = House::with(limits).await;
