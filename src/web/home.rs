@@ -1,5 +1,7 @@
 //! `/`: the nine fallacies, what is open under each, what is new, and whether anything arrives at all.
 
+use std::net::SocketAddr;
+
 use axum::extract::State;
 use maud::{Markup, html};
 use time::OffsetDateTime;
@@ -135,19 +137,28 @@ fn arrival(arrival: &Arrival, now: OffsetDateTime) -> Markup {
     }
 }
 
+/// A door as senders name it: one that is open on every address goes by the name under which these pages are reached.
+fn reached(door: SocketAddr, config: &Config) -> String {
+    let page: Option<http::Uri> = config.server.public_url.parse().ok();
+    match page.as_ref().and_then(http::Uri::host) {
+        Some(host) if door.ip().is_unspecified() => format!("http://{host}:{}", door.port()),
+        _ => format!("http://{door}"),
+    }
+}
+
 /// Before anything has arrived: what to do, and nothing else.
 fn first_start(config: &Config) -> Markup {
-    let (grpc, http) = (config.otlp.grpc, config.otlp.http);
+    let (grpc, http) = (reached(config.otlp.grpc, config), reached(config.otlp.http, config));
     html! {
         h1 { "Waiting for the first span" }
         p.lead { "Point any OpenTelemetry SDK or collector here. Two environment variables are enough:" }
         pre tabindex="0" {
-            "OTEL_EXPORTER_OTLP_ENDPOINT=http://" (http) "\n"
+            "OTEL_EXPORTER_OTLP_ENDPOINT=" (http) "\n"
             "OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf\n"
         }
         p { "Or over gRPC:" }
         pre tabindex="0" {
-            "OTEL_EXPORTER_OTLP_ENDPOINT=http://" (grpc) "\n"
+            "OTEL_EXPORTER_OTLP_ENDPOINT=" (grpc) "\n"
             "OTEL_EXPORTER_OTLP_PROTOCOL=grpc\n"
         }
         p.arrival.waiting role="status" { "No span yet. This page looks again every 5 seconds." }
@@ -159,6 +170,22 @@ fn first_start(config: &Config) -> Markup {
                 li { "What it proves appears here, each finding with its evidence and how to fix it." }
             }
             p { "Meanwhile: " a href="/rules" { "what is looked for" } "." }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_door_on_every_address_is_shown_under_a_name_that_can_be_reached() {
+        let mut config = Config::default();
+        assert_eq!(reached(config.otlp.http, &config), "http://127.0.0.1:4318");
+        config.server.public_url = "https://debunk.example/prefix".to_owned();
+        assert_eq!(reached(config.otlp.http, &config), "http://127.0.0.1:4318");
+        for everywhere in ["0.0.0.0:4318", "[::]:4318"] {
+            assert_eq!(reached(everywhere.parse().unwrap(), &config), "http://debunk.example:4318");
         }
     }
 }
