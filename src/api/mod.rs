@@ -12,6 +12,7 @@ mod findings;
 mod health;
 mod receivers;
 mod rules;
+mod status;
 mod traces;
 
 use axum::Router;
@@ -39,6 +40,7 @@ pub fn router(shown: Shown) -> Router {
         .route("/receivers/{name}/test", post(receivers::test))
         .route("/deliveries", get(deliveries::list))
         .route("/deliveries/{id}/retry", post(deliveries::retry))
+        .route("/status", get(status::show))
         .route("/rules", get(rules::list))
         .route("/rules/{id}", get(rules::show))
         .fallback(nothing_here)

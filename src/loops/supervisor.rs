@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::clock;
 use crate::telemetry::Metrics;
 
 /// What one step of a loop did.
@@ -76,10 +77,15 @@ impl Supervisor {
     {
         let shutdown = self.shutdown();
         let metrics = self.metrics.clone();
+        metrics.loop_starts(name);
         self.run(name, async move {
             let mut failures = 0u32;
             while !shutdown.is_said() {
-                let wait = match step().await {
+                let done = step().await;
+                if done.is_ok() {
+                    metrics.loop_step(name, clock::now());
+                }
+                let wait = match done {
                     Ok(Progress::Worked) => {
                         failures = 0;
                         continue;

@@ -110,6 +110,12 @@ impl Store {
         self.prepared.load(Ordering::Acquire)
     }
 
+    /// Number of the newest migration that this process has seen to; `None` while it waits for the database.
+    pub fn schema(&self) -> Option<i64> {
+        let newest = MIGRATIONS.iter().map(|migration| migration.version).max();
+        newest.filter(|_| self.is_prepared())
+    }
+
     /// Asks the server for a sign of life.
     pub async fn ping(&self) -> Result<(), StoreError> {
         sqlx::query_scalar!("select 1 as \"one!\"").fetch_one(&self.pool).await?;

@@ -98,6 +98,20 @@ impl Store {
         Ok(rows.fetch_all(self.pool()).await?.into_iter().map(|row| (row.table, row.bytes)).collect())
     }
 
+    /// Bytes of each day with its indexes, oldest first; days that hold nothing are left out.
+    pub async fn storage_days(&self) -> Result<Vec<(Date, i64)>, StoreError> {
+        let rows = sqlx::query!(
+            r#"
+            select day as "day!", sum(pg_total_relation_size(child::regclass))::bigint as "bytes!"
+            from debunk_days()
+            group by day
+            having 0 < sum(pg_relation_size(child::regclass))
+            order by day
+            "#
+        );
+        Ok(rows.fetch_all(self.pool()).await?.into_iter().map(|row| (row.day, row.bytes)).collect())
+    }
+
     /// Forgets deliveries that ended and were made more than `kept` ago. Returns how many; there may be more.
     pub async fn forget_deliveries(&self, now: OffsetDateTime, kept: Duration) -> Result<u64, StoreError> {
         let gone = sqlx::query!(

@@ -1,7 +1,8 @@
 //! Every metric name. Label values come from small fixed sets, never from spans.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, AtomicU64};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use prometheus_client::encoding::{EncodeLabelSet, text::encode};
 use prometheus_client::metrics::counter::Counter;
@@ -9,6 +10,9 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
+use time::OffsetDateTime;
+
+use crate::clock;
 
 macro_rules! label_set {
     ($($name:ident { $($field:ident),+ })+) => { $(
@@ -32,6 +36,20 @@ label_set! {
     FindingLabels { rule, status, severity }
     Build { version }
 }
+
+/// What one background loop did so far in this process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LoopSteps {
+    /// Its name.
+    pub name: &'static str,
+    /// End of the last step that went well; `None` before the first.
+    pub last_step_at: Option<OffsetDateTime>,
+    /// Steps that failed.
+    pub failures: u64,
+}
+
+/// Why requests are refused for now, one bound each.
+pub const BOUNDS: [&str; 5] = ["bytes", "streams", "database", "trace_size", "disk"];
 
 /// All counters, gauges and histograms of the process. Cheap to clone.
 #[derive(Clone)]
@@ -59,6 +77,8 @@ struct Inner {
     deliveries_pending: Family<Receiver, Gauge>,
     database_up: Gauge,
     loop_failures: Family<Loop, Counter>,
+    loop_steps: Mutex<BTreeMap<&'static str, Option<OffsetDateTime>>>,
+    started_at: OffsetDateTime,
     storage: Family<Table, Gauge>,
     dropped_days: Family<Reason, Counter>,
 }
@@ -98,6 +118,8 @@ impl Metrics {
             deliveries_pending: Family::default(),
             database_up: Gauge::default(),
             loop_failures: Family::default(),
+            loop_steps: Mutex::default(),
+            started_at: clock::now(),
             storage: Family::default(),
             dropped_days: Family::default(),
         };
@@ -213,6 +235,40 @@ impl Metrics {
     /// A loop's step failed.
     pub fn loop_failure(&self, name: &str) {
         self.0.loop_failures.get_or_create(&Loop { r#loop: name.to_owned() }).inc();
+    }
+
+    /// A loop starts; several may bear one name.
+    pub fn loop_starts(&self, name: &'static str) {
+        self.0.loop_steps.lock().unwrap_or_else(PoisonError::into_inner).entry(name).or_default();
+    }
+
+    /// A loop's step went well.
+    pub fn loop_step(&self, name: &'static str, at: OffsetDateTime) {
+        self.0.loop_steps.lock().unwrap_or_else(PoisonError::into_inner).insert(name, Some(at));
+    }
+
+    /// When this was made: with the process.
+    pub fn started_at(&self) -> OffsetDateTime {
+        self.0.started_at
+    }
+
+    /// What the loops did, by name.
+    pub fn loops(&self) -> Vec<LoopSteps> {
+        let steps = self.0.loop_steps.lock().unwrap_or_else(PoisonError::into_inner);
+        let failures =
+            |name: &str| self.0.loop_failures.get_or_create(&Loop { r#loop: name.to_owned() }).get();
+        let each = steps.iter();
+        each.map(|(name, at)| LoopSteps { name, last_step_at: *at, failures: failures(name) }).collect()
+    }
+
+    /// Bytes of requests being read or waiting for their commit, now.
+    pub fn bytes_in_flight(&self) -> i64 {
+        self.0.in_flight.get()
+    }
+
+    /// Requests refused so far for one of [`BOUNDS`].
+    pub fn refused(&self, bound: &str) -> u64 {
+        self.0.refusals.get_or_create(&Bound { bound: bound.to_owned() }).get()
     }
 
     /// Bytes of each table with its indexes.

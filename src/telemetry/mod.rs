@@ -6,7 +6,7 @@ use std::io::IsTerminal as _;
 
 use tracing_subscriber::EnvFilter;
 
-pub use metrics::Metrics;
+pub use metrics::{BOUNDS, LoopSteps, Metrics};
 
 /// Sends log lines to standard error: `level` as in `info` or `info,sqlx=warn`. What is wrong with it otherwise.
 pub fn log(level: &str) -> Result<(), String> {

@@ -342,6 +342,7 @@ async fn without_a_database_everything_says_try_later_and_names_nothing_inside()
         "/api/v1/traces/1",
         "/api/v1/rules",
         "/api/v1/receivers",
+        "/api/v1/status",
         "/api/v1/deliveries",
         "/readyz",
         "/",

@@ -4,6 +4,7 @@ mod api;
 mod hostile;
 mod pages;
 mod seed;
+mod status;
 
 use axum::Router;
 use axum::body::Body;
