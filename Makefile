@@ -1,6 +1,6 @@
 # All that a newcomer needs. `make run` and `make test` install what is missing first, as root or with sudo.
 
-.PHONY: help run test ready lint fmt snap sqlx audit
+.PHONY: help run test ready bench lint fmt snap sqlx audit
 
 help: ## This list
 	@grep -E '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -18,6 +18,10 @@ lint: ## Formatting and lints, warnings denied
 	cargo clippy --locked --all-targets -- --deny warnings
 
 ready: lint test ## What a change must pass
+
+bench: ## How fast it is, as ratios to limits measured in the same run
+	@tools/install.sh
+	cargo bench --locked --bench speed
 
 fmt: ## Formats the sources
 	cargo fmt

@@ -1,0 +1,31 @@
+//! How fast Debunk is, as ratios to limits measured in the same run: `make bench`, or one part of it by name
+//! (`cargo bench --bench speed ingest`). Every part is bounded in time.
+//!
+//! Sender, server and database share the machine's cores, so absolute numbers belong to the machine; ratios do not.
+
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed bench")]
+#![allow(clippy::print_stdout, reason = "a bench prints what it measured")]
+
+#[path = "../../tests/it/support/database.rs"]
+#[expect(dead_code, reason = "tests ask more of it")]
+mod database;
+mod ingest;
+mod judge;
+mod reference;
+mod scan;
+mod traffic;
+
+fn main() {
+    let wanted: Vec<String> = std::env::args().skip(1).filter(|one| !one.starts_with('-')).collect();
+    let asked = |part: &str| wanted.is_empty() || wanted.iter().any(|one| one == part);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    if asked("ingest") {
+        runtime.block_on(ingest::run());
+    }
+    if asked("judge") {
+        runtime.block_on(judge::run());
+    }
+    if asked("scan") {
+        scan::run();
+    }
+}
