@@ -31,7 +31,11 @@ impl Facts {
         ];
         let word = self.db.operation.as_deref().unwrap_or_default();
         match self.role {
-            Role::Db => DB.contains(&word) || self.db.shape.as_deref().is_some_and(is_probe),
+            Role::Db => {
+                DB.contains(&word)
+                    || self.db.shape.as_deref().is_some_and(is_probe)
+                    || self.db.collection.as_deref().is_some_and(is_catalogue)
+            }
             Role::Cache => CACHE.contains(&word),
             _ => false,
         }
@@ -173,6 +177,12 @@ fn is_probe(shape: &str) -> bool {
     asks_session || (matches!(what, "1" | "?") && (from.is_none() || has_source && table.is_some()))
 }
 
+/// Tables about tables: mappers read them when they begin.
+fn is_catalogue(table: &str) -> bool {
+    let table = table.to_ascii_lowercase();
+    ["pg_", "information_schema.", "sqlite_master"].iter().any(|known| table.starts_with(known))
+}
+
 /// `OFFSET`, a queue's `SKIP LOCKED`, or the rows behind the last one read; but not the newest few of one parent.
 fn is_next_rows(shape: &str) -> bool {
     let plain: String = shape.chars().filter(|c| !matches!(c, '"' | '`' | '[' | ']')).collect();
@@ -285,6 +295,9 @@ mod tests {
         ] {
             assert!(statement(text).is_housekeeping(), "{text}");
         }
+        let mut reflected = statement("SELECT attname FROM pg_attribute WHERE attrelid = ?");
+        reflected.db.collection = Some("pg_attribute".into());
+        assert!(reflected.is_housekeeping());
         for text in
             ["SELECT ? FROM items", "SELECT now FROM clocks", "SELECT price(?) FROM items", "SELECT id"]
         {

@@ -60,8 +60,11 @@ fn verdict(trace: &Trace, interaction: &Interaction) -> Verdict {
             of_leg.failed() && of_leg.row != UNRECOGNISED
                 || of_leg.outcome == Outcome::Ok && verdict.outcome == Outcome::Unknown
         };
-        let mut of_legs = interaction.legs.iter().rev().map(|leg| trace.span(*leg).facts.verdict);
-        verdict = of_legs.find(clear).unwrap_or(verdict);
+        let legs = || interaction.legs.iter().rev().map(|leg| trace.span(*leg));
+        // What failed and was tried again says nothing of how it ended.
+        let last_start_ns = legs().map(|leg| leg.start_ns).max().unwrap_or(i64::MIN);
+        let final_legs = legs().filter(|leg| last_start_ns < leg.end_ns() || leg.start_ns == last_start_ns);
+        verdict = final_legs.map(|leg| leg.facts.verdict).find(clear).unwrap_or(verdict);
     }
     if verdict.row == NEVER_SENT && !interaction.servers.is_empty() {
         // Words of a deeper call's failure are quoted upwards: this one was sent, since it arrived.

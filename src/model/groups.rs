@@ -364,6 +364,20 @@ mod tests {
     }
 
     #[test]
+    fn a_leg_that_failed_and_was_sent_again_is_not_how_the_call_ended() {
+        let (mut build, ids) = unit(&[(0, 200, '.')]);
+        let first = build.span(ids[0], "web", Kind::Client, "POST /pay", 1_000, 20_000);
+        let second = build.span(ids[0], "web", Kind::Client, "POST /pay", 50_000, 20_000);
+        build.failed(first, Outcome::Error, Effect::Unknown, 7, false);
+        for id in [ids[0], second] {
+            build.at(id).facts.verdict = super::super::Verdict::default();
+        }
+        assert_eq!(build.trace().calls().next().unwrap().outcome(), Outcome::Unknown);
+        build.failed(second, Outcome::Error, Effect::Unknown, 7, false);
+        assert_eq!(build.trace().calls().next().unwrap().outcome(), Outcome::Error);
+    }
+
+    #[test]
     fn header_forwarding_to_two_services_is_no_retry() {
         let (mut build, ids) = unit(&[(0, 100, '.')]);
         build.span(ids[0], "pay", Kind::Server, "POST /pay", 5_000, 10_000);

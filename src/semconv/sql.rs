@@ -165,8 +165,10 @@ fn write_part(shape: &mut String, part: &[Token<'_>]) {
             shape.push_str(written);
         }
         last = written;
+        // MySQL's `LIMIT 100, 50` is a place and a size.
+        let is_place = at.checked_sub(1).is_some_and(|before| part[before].is_word("LIMIT"));
         at += 1;
-        if written == "?" {
+        if written == "?" && !is_place {
             // A list of values is one value, however long: `IN (?)`.
             while part.get(at).is_some_and(|comma| comma.text == ",")
                 && part.get(at + 1).is_some_and(|next| matches!(next.kind, Kind::Literal | Kind::Placeholder))

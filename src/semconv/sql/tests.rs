@@ -20,6 +20,7 @@ fn values_disappear_and_everything_else_stays() {
             "SELECT * FROM t1.orders2 o2 WHERE o2.id3 IN (?)",
         ),
         ("SELECT x FROM t WHERE id IN ($1,$2)", "SELECT x FROM t WHERE id IN (?)"),
+        ("SELECT x FROM t LIMIT 100, 50", "SELECT x FROM t LIMIT ?, ?"),
         ("SELECT x FROM t WHERE id = :id::uuid", "SELECT x FROM t WHERE id = ?::uuid"),
         ("SELECT x FROM t WHERE id = %(id_1)s::VARCHAR", "SELECT x FROM t WHERE id = ?::VARCHAR"),
         ("SELECT x FROM t WHERE a = @p1 AND b = %s", "SELECT x FROM t WHERE a = ? AND b = ?"),
