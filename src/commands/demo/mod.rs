@@ -14,7 +14,7 @@ mod shop;
 mod spans;
 mod table;
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -55,20 +55,28 @@ fn plain_http(text: &str) -> Result<String, String> {
 
 /// Opens the shop, visits it until told to stop, and says what to expect.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    run_into(args, &mut std::io::stdout()).await
+    match run_into(args, &mut std::io::stdout()).await {
+        // A reader that has seen enough (`| head`) is no error.
+        Err(error) if is_closed_pipe(&error) => Ok(ExitCode::SUCCESS),
+        ended => ended,
+    }
+}
+
+fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == ErrorKind::BrokenPipe)
 }
 
 /// As [`run`], writing to `out`.
 pub async fn run_into(args: Args, out: &mut impl Write) -> anyhow::Result<ExitCode> {
     let mut shop = Shop::open(&args.to).await?;
-    introduce(&shop, &args.to, out)?;
     let rounds = if args.once { Some(1) } else { args.rounds };
     let mut lost = 0;
-    tokio::select! {
-        outcome = keep_visiting(&mut shop, rounds, &args.to, &mut lost, out) => outcome?,
-        outcome = interrupted() => outcome.context("cannot listen for signals")?,
-    }
+    let ended = tokio::select! {
+        ended = keep_visiting(&mut shop, rounds, &args.to, &mut lost, out) => ended,
+        signal = interrupted() => signal.context("cannot listen for signals"),
+    };
     lost += shop.close().await?.lost;
+    ended?;
     // Without an end of its own, the command ends well whenever it is told to.
     Ok(if rounds.is_some() && lost > 0 { ExitCode::from(ENVIRONMENT) } else { ExitCode::SUCCESS })
 }
@@ -80,6 +88,7 @@ async fn keep_visiting(
     lost: &mut usize,
     out: &mut impl Write,
 ) -> anyhow::Result<()> {
+    introduce(shop, to, out)?;
     for round in 1.. {
         writeln!(out, "round {round}")?;
         out.flush()?;
