@@ -69,7 +69,6 @@ struct Inner {
     lag: Gauge<f64, AtomicU64>,
     evaluations: Family<Outcome, Counter>,
     evaluation_duration: Histogram,
-    rule_duration: Family<Rule, Histogram>,
     rule_panics: Family<Rule, Counter>,
     occurrences: Family<RuleConfidence, Counter>,
     findings: Family<FindingLabels, Gauge<i64, AtomicI64>>,
@@ -110,7 +109,6 @@ impl Metrics {
             lag: Gauge::default(),
             evaluations: Family::default(),
             evaluation_duration: seconds(),
-            rule_duration: Family::new_with_constructor(seconds),
             rule_panics: Family::default(),
             occurrences: Family::default(),
             findings: Family::default(),
@@ -188,11 +186,6 @@ impl Metrics {
     /// Judging one trace took so long.
     pub fn evaluation(&self, seconds: f64) {
         self.0.evaluation_duration.observe(seconds);
-    }
-
-    /// One rule took so long on one trace.
-    pub fn rule(&self, rule: &str, seconds: f64) {
-        self.0.rule_duration.get_or_create(&Rule { rule: rule.to_owned() }).observe(seconds);
     }
 
     /// One rule panicked.
@@ -310,7 +303,6 @@ impl Inner {
             "Judging one trace",
             self.evaluation_duration.clone(),
         );
-        registry.register("rule_duration_seconds", "One rule on one trace", self.rule_duration.clone());
         registry.register("rule_panics", "Panics of a rule, caught", self.rule_panics.clone());
         registry.register("occurrences", "Occurrences by rule and confidence", self.occurrences.clone());
         registry.register("findings", "Findings by rule, status and severity", self.findings.clone());
