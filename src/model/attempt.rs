@@ -204,11 +204,6 @@ impl<'t> Attempt<'t> {
         self.data().write
     }
 
-    /// A COMMIT followed it.
-    pub fn is_committed(self) -> bool {
-        self.data().committed
-    }
-
     /// Everything that was written below the servers it reached, in canonical order.
     pub fn writes(self) -> impl Iterator<Item = Attempt<'t>> {
         let trace = self.trace;

@@ -206,23 +206,8 @@ impl<'t> Call<'t> {
         self.first().class()
     }
 
-    /// All attempts went to one address; `None` where addresses are not visible.
-    pub fn same_target(self) -> Option<bool> {
-        let mut addresses =
-            self.attempts().map(|attempt| attempt.sides().find_map(|span| span.facts.peer_ip));
-        let first = addresses.next()??;
-        addresses.try_fold(true, |same, other| Some(same && other? == first))
-    }
-
     /// The server span of the last attempt, where exactly one was reached.
     pub fn server(self) -> Option<SpanIdx> {
         self.last().server()
-    }
-
-    /// Nanoseconds that passed outside the server, for an answered call with one attempt and one server (A14).
-    pub fn overhead_ns(self) -> Option<i64> {
-        let server = self.server().filter(|_| !self.is_retried() && self.is_sync())?;
-        let answered = self.outcome() == Outcome::Ok;
-        answered.then(|| self.duration_ns().saturating_sub(self.trace.span(server).duration_ns).max(0))
     }
 }
