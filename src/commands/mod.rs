@@ -51,3 +51,8 @@ pub(crate) fn print(text: &str) -> io::Result<()> {
 pub(crate) fn wants_colour(out: &impl IsTerminal) -> bool {
     out.is_terminal() && !config::no_colour()
 }
+
+/// HTTP clients take the cryptography that the process has chosen; where somebody chose before, it serves as well.
+pub(crate) fn choose_cryptography() {
+    let _chosen_before = rustls::crypto::ring::default_provider().install_default();
+}

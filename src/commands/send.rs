@@ -18,7 +18,7 @@ use rand::Rng;
 use reqwest::StatusCode;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER};
 
-use super::{Usage, print};
+use super::{Usage, choose_cryptography, print};
 use crate::clock;
 use crate::decode::file;
 use crate::sketch::visible;
@@ -113,8 +113,7 @@ struct Sender {
 
 impl Sender {
     fn new(args: &Args) -> anyhow::Result<Self> {
-        // Fails only where one is installed already, which serves as well.
-        let _installed = rustls::crypto::ring::default_provider().install_default();
+        choose_cryptography();
         let client = reqwest::Client::builder()
             .connect_timeout(Duration::from_secs(5))
             .timeout(Duration::from_secs(30))

@@ -22,6 +22,7 @@ use tokio_util::task::TaskTracker;
 
 use super::export::{self, Shipped};
 use super::spans;
+use crate::commands::choose_cryptography;
 
 /// The header that makes a repeated write harmless, where the receiver honours it.
 pub(super) const IDEMPOTENCY_KEY: &str = "idempotency-key";
@@ -230,8 +231,8 @@ impl Service {
 
 /// An HTTP client that waits at most so long.
 pub(super) fn client(patience: Duration) -> anyhow::Result<reqwest::Client> {
-    // The shop speaks plain HTTP, but no client is built without cryptography. Whoever chose it first may have.
-    drop(rustls::crypto::ring::default_provider().install_default());
+    // The shop speaks plain HTTP, but no client is built without cryptography.
+    choose_cryptography();
     reqwest::Client::builder()
         .timeout(patience)
         // Loopback must not go through the proxy of the shell.
