@@ -331,13 +331,25 @@ impl Place {
     fn stop(&self, used: File, mode: &str) -> Result<(), PrivateError> {
         let _turn = self.take_turn()?;
         drop(used);
-        let others = self.lock_file("used.lock")?;
-        if others.try_lock().is_err() || !self.is_running()? {
+        if !self.is_unused()? || !self.is_running()? {
             return Ok(());
         }
         let mut command = self.command("pg_ctl");
         command.arg("stop").arg("--wait").arg(format!("--mode={mode}")).arg("--pgdata").arg(self.data());
         self.run(command)
+    }
+
+    /// Asks more than once: a process that this one is just starting holds a copy of the lock until
+    /// it runs its own program.
+    fn is_unused(&self) -> Result<bool, PrivateError> {
+        let lock = self.lock_file("used.lock")?;
+        for _ in 0..20 {
+            if lock.try_lock().is_ok() {
+                return Ok(true);
+            }
+            std::thread::sleep(Duration::from_millis(25));
+        }
+        Ok(false)
     }
 
     fn data(&self) -> PathBuf {

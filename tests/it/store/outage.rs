@@ -158,7 +158,8 @@ async fn a_server_that_skips_the_disk_is_refused() {
     let owner = std::fs::metadata(folder.join("data")).unwrap();
     let newest = std::fs::read_to_string(folder.join("data/PG_VERSION")).unwrap();
     let mut command = Command::new(format!("/usr/lib/postgresql/{}/bin/pg_ctl", newest.trim()));
-    command.args(["start", "--wait", "--log", "/dev/null", "--pgdata"]).arg(folder.join("data"));
+    command.args(["start", "--wait", "--log"]).arg(folder.join("by-hand.log"));
+    command.arg("--pgdata").arg(folder.join("data"));
     command.arg("--options").arg(format!(
         "-c fsync=off -c listen_addresses='' -c unix_socket_directories='{}'",
         folder.display()
@@ -166,7 +167,10 @@ async fn a_server_that_skips_the_disk_is_refused() {
     if owner.uid() != std::fs::metadata("/proc/self").unwrap().uid() {
         command.uid(owner.uid()).gid(owner.gid());
     }
-    assert!(command.current_dir(&folder).output().unwrap().status.success());
+    let log = folder.join("by-hand.log");
+    let output = command.current_dir(&folder).output().unwrap();
+    let said = || format!("{output:?} {:?}", std::fs::read_to_string(&log));
+    assert!(output.status.success(), "{}", said());
 
     let store = Store::new(&options, &impatient());
     let error = store.migrate().await.unwrap_err();
