@@ -15,7 +15,7 @@ use super::sign::SigningKey;
 use super::standard;
 use crate::clock;
 use crate::config::{self, ReceiverFormat};
-use crate::findings::life::Event;
+use crate::findings::life::{CANARY, Event};
 use crate::rules::{Fallacy, Severity};
 use crate::store::{Change, NewDelivery};
 
@@ -189,7 +189,8 @@ impl Filter {
         (self.send_resolved || !change.event.is_end())
             && self.min_severity <= severity
             && (self.environments.is_empty() || self.environments.contains(&claim.environment))
-            && (self.services.is_empty() || self.services.contains(&claim.service))
+            && (self.services.contains(&claim.service)
+                || (self.services.is_empty() && claim.service != CANARY))
             && (self.fallacies.is_empty() || self.fallacies.contains(&claim.fallacy))
     }
 }
@@ -247,6 +248,14 @@ mod tests {
         ] {
             assert_eq!(told(filter, &change), hears, "{filter}");
         }
+    }
+
+    #[test]
+    fn a_canary_sings_only_to_those_who_name_it() {
+        let mut change = fixture::opened();
+        change.finding.claim.service = CANARY.to_owned();
+        assert!(!told("", &change));
+        assert!(told("services = [\"debunk.selftest\"]", &change));
     }
 
     #[test]

@@ -3,8 +3,10 @@
 
 pub mod check;
 pub mod demo;
+mod post;
 pub mod rules;
 pub mod scan;
+pub mod selftest;
 pub mod send;
 pub mod serve;
 

@@ -7,18 +7,15 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::{Context as _, bail};
 use clap::Args as ClapArgs;
-use opentelemetry_proto::tonic::collector::trace::v1::{
-    ExportTraceServiceRequest, ExportTraceServiceResponse,
-};
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
 use prost::Message;
 use rand::Rng;
-use reqwest::StatusCode;
-use reqwest::header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER};
 
-use super::{Usage, choose_cryptography, print};
+use super::post::{self, Answer, address, post};
+use super::print;
 use crate::clock;
 use crate::decode::file;
 use crate::sketch::visible;
@@ -42,8 +39,6 @@ pub struct Args {
 
 /// A request of more is sent in parts, as an exporter would have.
 const MAX_BODY: usize = 4 << 20;
-
-const PROTOBUF: &str = "application/x-protobuf";
 
 /// How long one request is tried, and the pauses in between.
 const PATIENCE: Duration = Duration::from_mins(2);
@@ -113,14 +108,7 @@ struct Sender {
 
 impl Sender {
     fn new(args: &Args) -> anyhow::Result<Self> {
-        choose_cryptography();
-        let client = reqwest::Client::builder()
-            .connect_timeout(Duration::from_secs(5))
-            .timeout(Duration::from_secs(30))
-            .redirect(reqwest::redirect::Policy::none())
-            .build()
-            .context("cannot make an HTTP client")?;
-        let shifts = args.now.then(HashMap::new);
+        let (client, shifts) = (post::client()?, args.now.then(HashMap::new));
         Ok(Self { client, url: address(&args.to)?, rate: args.rate, due: Instant::now(), shifts })
     }
 
@@ -151,7 +139,7 @@ impl Sender {
         let started = Instant::now();
         let mut pause = FIRST_PAUSE;
         loop {
-            let (why, wait) = match self.try_post(body.clone()).await {
+            let (why, wait) = match post(&self.client, &self.url, body.clone()).await {
                 Answer::Accepted { rejected, message } => {
                     if !message.is_empty() {
                         note(&message)?;
@@ -176,25 +164,6 @@ impl Sender {
         }
     }
 
-    async fn try_post(&self, body: Vec<u8>) -> Answer {
-        let request = self.client.post(self.url.clone()).header(CONTENT_TYPE, PROTOBUF);
-        // Spans are stored once however often they are sent, so an unknown outcome is one to try again.
-        let response = match request.body(body).send().await {
-            Ok(response) => response,
-            Err(error) => return Answer::Later { why: chain(&error), after: None },
-        };
-        let (status, after) = (response.status(), retry_after(response.headers()));
-        let is_protobuf = response.headers().get(CONTENT_TYPE).is_some_and(|kind| kind == PROTOBUF);
-        match response.bytes().await {
-            Ok(body) if status.is_success() => accepted(&body),
-            Ok(body) => {
-                let said = if is_protobuf { status_message(&body) } else { beginning(&body) };
-                refused(status, after, &said)
-            }
-            Err(error) => Answer::Later { why: chain(&error), after },
-        }
-    }
-
     /// Waits until the spans before these have had their time.
     async fn keep_rate(&mut self, spans: u64) {
         let Some(rate) = self.rate else { return };
@@ -203,84 +172,12 @@ impl Sender {
     }
 }
 
-#[derive(Debug, PartialEq, Eq)]
-enum Answer {
-    Accepted {
-        rejected: u64,
-        message: String,
-    },
-    /// These spans, for good.
-    Rejected(String),
-    /// Whatever spans: it is the wrong address, or the wrong server.
-    Lost(String),
-    Later {
-        why: String,
-        after: Option<Duration>,
-    },
-}
-
-fn accepted(body: &[u8]) -> Answer {
-    let response = ExportTraceServiceResponse::decode(body).unwrap_or_default();
-    let partial = response.partial_success.unwrap_or_default();
-    let rejected = u64::try_from(partial.rejected_spans).unwrap_or(0);
-    Answer::Accepted { rejected, message: partial.error_message }
-}
-
-/// Four statuses may be tried again, all others may not (OTLP/HTTP response).
-fn refused(status: StatusCode, after: Option<Duration>, said: &str) -> Answer {
-    let said = if said.is_empty() { String::new() } else { format!(": {said}") };
-    let why = format!("the server answered {status}{said}");
-    match status.as_u16() {
-        429 | 502 | 503 | 504 => Answer::Later { why, after },
-        300..=399 | 401 | 403 | 404 | 405 | 415 => Answer::Lost(why),
-        _ => Answer::Rejected(why),
-    }
-}
-
-/// What an OTLP server says.
-fn status_message(body: &[u8]) -> String {
-    tonic_types::pb::Status::decode(body).map(|status| status.message).unwrap_or_default()
-}
-
-/// What any other server says, as far as one wants to read it in a terminal.
-fn beginning(body: &[u8]) -> String {
-    String::from_utf8_lossy(&body[..body.len().min(200)]).trim().to_owned()
-}
-
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let seconds = headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds).min(PATIENCE / 2))
-}
-
-/// An address for all signals gets the path of ours, as exporters do it.
-fn address(to: &str) -> anyhow::Result<reqwest::Url> {
-    let wrong = || Usage(format!("{to:?} is no address such as http://127.0.0.1:4318"));
-    let mut url = reqwest::Url::parse(to).map_err(|_| wrong())?;
-    if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
-        return Err(wrong().into());
-    }
-    if url.path() == "/" {
-        url.set_path("/v1/traces");
-    }
-    Ok(url)
-}
-
-fn chain(error: &reqwest::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(inner) = cause {
-        text = format!("{text}: {inner}");
-        cause = inner.source();
-    }
-    text
-}
-
 /// Progress and complaints go where they do not mix with the counts.
 fn note(text: &str) -> anyhow::Result<()> {
     writeln!(stderr().lock(), "{}", visible(text)).context("cannot write to standard error")
 }
 
-fn spans(request: &ExportTraceServiceRequest) -> u64 {
+pub(super) fn spans(request: &ExportTraceServiceRequest) -> u64 {
     let scopes = request.resource_spans.iter().flat_map(|of_resource| &of_resource.scope_spans);
     scopes.map(|of_scope| of_scope.spans.len() as u64).sum()
 }
@@ -335,7 +232,7 @@ fn halves(
 }
 
 /// Shifts every trace as a whole. All its spans move by the same, also those that come in later requests.
-fn move_to_now(resource_spans: &mut [ResourceSpans], shifts: &mut HashMap<Vec<u8>, i64>) {
+pub(super) fn move_to_now(resource_spans: &mut [ResourceSpans], shifts: &mut HashMap<Vec<u8>, i64>) {
     if MOST_SHIFTS < shifts.len() {
         shifts.clear();
     }
@@ -425,27 +322,5 @@ mod tests {
         assert_eq!(starts, (0..23).collect::<Vec<u64>>());
         let giant = Span { name: "x".repeat(MAX_BODY), ..span(1, 0, 0) };
         assert_eq!(super::parts(export(vec![giant])).len(), 1);
-    }
-
-    #[test]
-    fn only_four_statuses_are_tried_again() {
-        for status in 400..600 {
-            let status = StatusCode::from_u16(status).unwrap();
-            let again = matches!(refused(status, None, ""), Answer::Later { .. });
-            assert_eq!(again, [429, 502, 503, 504].contains(&status.as_u16()), "{status}");
-        }
-        assert_eq!(
-            refused(StatusCode::NOT_FOUND, None, "look elsewhere"),
-            Answer::Lost("the server answered 404 Not Found: look elsewhere".to_owned())
-        );
-    }
-
-    #[test]
-    fn an_address_for_all_signals_gets_the_path() {
-        assert_eq!(address("http://h:1").unwrap().as_str(), "http://h:1/v1/traces");
-        assert_eq!(address("https://h/otlp/v1/traces").unwrap().as_str(), "https://h/otlp/v1/traces");
-        for wrong in ["", "127.0.0.1:4318", "ftp://h", "localhost:4318"] {
-            assert!(address(wrong).is_err(), "{wrong}");
-        }
     }
 }

@@ -152,7 +152,7 @@ pub struct Receiver {
     /// Only these environments; empty: all.
     #[serde(default)]
     pub environments: Vec<String>,
-    /// Only these services; empty: all.
+    /// Only these services; empty: all, but for `debunk.selftest`, which has to be named.
     #[serde(default)]
     pub services: Vec<String>,
     /// Only these fallacies; empty: all.

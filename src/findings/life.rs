@@ -10,6 +10,7 @@
 //! | open → resolved | not seen for a while in which its operation was at work ([`EXERCISED`]) | `finding.resolved` (`quiet`) |
 //! | resolved → open | seen in a trace first received after it was resolved | `finding.reopened` |
 //! | candidate → gone | not seen for [`CANDIDATE_DAYS`] | – |
+//! | canary → gone | not seen for [`CANARY_HOURS`] | – |
 //! | resolved → gone | so long after it was resolved as findings are kept | – |
 //!
 //! What quiet and gone mean takes the clock and the units on record, which `store` has: it asks for them as said here.
@@ -24,6 +25,13 @@ use crate::rules::Confidence;
 /// Units that the operation of a finding must have served without it before silence means that it is gone. No traffic
 /// proves nothing.
 pub const EXERCISED: u32 = 20;
+
+/// Service of the traces that `debunk selftest` sends. Its findings stand in no list, and only receivers that name the
+/// service are told of them.
+pub const CANARY: &str = "debunk.selftest";
+
+/// Hours without an occurrence after which a finding of [`CANARY`] is forgotten, whatever its status.
+pub const CANARY_HOURS: u32 = 24;
 
 /// Days without an occurrence after which a candidate is forgotten.
 pub const CANDIDATE_DAYS: u32 = 7;

@@ -154,7 +154,7 @@ impl Store {
                 and (cardinality($3::text[]) = 0 or f.handling = any($3))
                 and (cardinality($4::text[]) = 0 or f.fallacy = any($4))
                 and (cardinality($5::text[]) = 0 or f.rule = any($5))
-                and (cardinality($6::text[]) = 0 or f.service = any($6))
+                and ((cardinality($6::text[]) = 0 and not f.canary) or f.service = any($6))
                 and (cardinality($7::text[]) = 0 or f.environment = any($7))
                 and $8::smallint <= f.severity and $9::smallint <= f.confidence
                 and ($10::text is null
@@ -214,7 +214,7 @@ impl Store {
                 exposed_calls, occurrences, 0::bigint as "occurrences_24h!", first_seen, last_seen, opened_at,
                 resolved_at, reopened, 0::bigint as "place!"
             from findings
-            where status = 'open'
+            where status = 'open' and not canary
             order by fallacy, severity desc, last_seen desc, fingerprint desc
             "#,
         )
@@ -229,6 +229,7 @@ impl Store {
             r#"
             select rule, status, severity, count(*) as "count!"
             from findings
+            where not canary
             group by rule, status, severity
             "#,
         )
@@ -244,7 +245,7 @@ impl Store {
             r#"
             select rule, fallacy, severity, count(*) as "open!"
             from findings
-            where status = 'open'
+            where status = 'open' and not canary
             group by rule, fallacy, severity
             order by rule, fallacy, severity
             "#,

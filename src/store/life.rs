@@ -96,10 +96,11 @@ impl Store {
         Ok(count)
     }
 
-    /// Forgets candidates that were not seen for a while, and findings that were resolved more than `kept` ago, with
-    /// their hours. Returns how many; there may be more.
+    /// Forgets candidates and canaries that were not seen for a while, and findings that were resolved more than `kept`
+    /// ago, with their hours. Returns how many; there may be more.
     pub async fn forget_findings(&self, now: OffsetDateTime, kept: Duration) -> Result<usize, StoreError> {
         let candidates = Duration::from_hours(24 * u64::from(life::CANDIDATE_DAYS));
+        let canaries = Duration::from_hours(u64::from(life::CANARY_HOURS));
         let gone = sqlx::query!(
             r#"
             with gone as (
@@ -109,6 +110,7 @@ impl Store {
                     from findings
                     where (status = 'candidate' and last_seen <= $1::timestamptz - $2::interval)
                         or (status = 'resolved' and resolved_at <= $1::timestamptz - $3::interval)
+                        or (canary and last_seen <= $1::timestamptz - $5::interval)
                     order by fingerprint
                     limit $4
                     for update skip locked
@@ -124,7 +126,8 @@ impl Store {
             now,
             interval(candidates),
             interval(kept),
-            BATCH
+            BATCH,
+            interval(canaries)
         )
         .fetch_all(self.pool())
         .await?;

@@ -16,5 +16,6 @@ mod generated;
 mod pages;
 mod scale;
 mod scan;
+mod selftest;
 mod show;
 mod store;

@@ -1,6 +1,6 @@
 //! From a change to a receiver that has heard of it: signed, in order, at least once, and never inwards.
 
-mod peer;
+pub(crate) mod peer;
 mod told;
 
 use std::io::Write as _;

@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 
 /// What the peer does with a request.
 #[derive(Clone, Debug)]
-pub(super) enum Reply {
+pub(crate) enum Reply {
     Status(u16),
     With(u16, &'static str, String),
     Hang,
@@ -22,21 +22,21 @@ pub(super) enum Reply {
 
 /// A request as the peer saw it.
 #[derive(Clone)]
-pub(super) struct Seen {
-    pub(super) headers: HeaderMap,
-    pub(super) body: Bytes,
+pub(crate) struct Seen {
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
 }
 
 impl Seen {
-    pub(super) fn id(&self) -> &str {
+    pub(crate) fn id(&self) -> &str {
         self.headers["webhook-id"].to_str().unwrap()
     }
 
-    pub(super) fn event(&self) -> String {
+    pub(crate) fn event(&self) -> String {
         self.json()["type"].as_str().unwrap().to_owned()
     }
 
-    pub(super) fn json(&self) -> serde_json::Value {
+    pub(crate) fn json(&self) -> serde_json::Value {
         serde_json::from_slice(&self.body).unwrap()
     }
 }
@@ -49,14 +49,14 @@ struct Script {
 }
 
 /// A receiver's server; it answers as told, then 200.
-pub(super) struct Peer {
+pub(crate) struct Peer {
     script: Script,
-    pub(super) url: String,
+    pub(crate) url: String,
     _server: JoinSet<()>,
 }
 
 impl Peer {
-    pub(super) async fn start(replies: impl IntoIterator<Item = Reply>) -> Self {
+    pub(crate) async fn start(replies: impl IntoIterator<Item = Reply>) -> Self {
         let script = Script::default();
         script.replies.lock().unwrap().extend(replies);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -67,12 +67,12 @@ impl Peer {
         Self { script, url, _server: server }
     }
 
-    pub(super) fn seen(&self) -> Vec<Seen> {
+    pub(crate) fn seen(&self) -> Vec<Seen> {
         self.script.seen.lock().unwrap().clone()
     }
 
     /// Bytes of endless replies so far.
-    pub(super) fn streamed(&self) -> usize {
+    pub(crate) fn streamed(&self) -> usize {
         *self.script.streamed.lock().unwrap()
     }
 }
