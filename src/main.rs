@@ -31,6 +31,7 @@ enum Command {
     Demo(commands::demo::Args),
     Rules(commands::rules::Args),
     Check(commands::check::Args),
+    Replay(commands::replay::Args),
     Selftest(commands::selftest::Args),
 }
 
@@ -53,6 +54,7 @@ fn run(line: Line) -> anyhow::Result<ExitCode> {
         Command::Check(args) => commands::check::run(&args, &config),
         Command::Serve(args) => wait_for(commands::serve::run(args, config)),
         Command::Send(args) => wait_for(commands::send::run(&args)),
+        Command::Replay(args) => wait_for(commands::replay::run(args, config)),
         Command::Selftest(args) => wait_for(commands::selftest::run(args)),
         Command::Demo(args) => wait_for(commands::demo::run(args)),
     }

@@ -4,6 +4,7 @@
 pub mod check;
 pub mod demo;
 mod post;
+pub mod replay;
 pub mod rules;
 pub mod scan;
 pub mod selftest;
@@ -18,7 +19,8 @@ use sqlx::postgres::PgConnectOptions;
 use crate::alert::ReceiverError;
 use crate::config::{self, Config, ConfigError};
 use crate::decode::file::FileError;
-use crate::store;
+use crate::store::private::{self, PrivateServer};
+use crate::store::{self, Store};
 
 /// A command line that asks for something that is not there.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +35,18 @@ pub fn exit_code(error: &anyhow::Error) -> ExitCode {
         || error.is::<ReceiverError>()
         || error.is::<FileError>();
     ExitCode::from(if ours { 2 } else { 3 })
+}
+
+/// The database that the settings name; a private one, started where it does not run, where they name none.
+async fn open(config: &Config) -> anyhow::Result<(Store, Option<PrivateServer>)> {
+    if let Some(options) = database(config)? {
+        return Ok((Store::new(&options, &config.database), None));
+    }
+    let folder = config.database.private_dir.clone();
+    let folder = folder.map_or_else(private::default_folder, Ok)?;
+    tracing::info!(folder = %folder.display(), "starting a private PostgreSQL");
+    let server = private::start(&folder).await?;
+    Ok((Store::new(&server.options(), &config.database), Some(server)))
 }
 
 /// The address of the database that the settings name; `None` asks for a private one. A bad one is a usage error.

@@ -17,7 +17,7 @@ use crate::alert::Receivers;
 use crate::config::Config;
 use crate::loops::{self, Deliver, Evaluate, Progress, Schedule, Supervisor};
 use crate::otlp::{self, Door};
-use crate::store::private::{self, Keeper, PrivateError, PrivateServer};
+use crate::store::private::{Keeper, PrivateError, PrivateServer};
 use crate::store::{Store, Writer};
 use crate::telemetry::Metrics;
 use crate::view::Shown;
@@ -72,20 +72,11 @@ impl Service {
     pub async fn start(config: Config) -> anyhow::Result<Self> {
         let config = Arc::new(config);
         let receivers = Arc::new(Receivers::open(&config.receivers, &config.server.public_url)?);
-        let database = super::database(&config)?;
+        // A wrong address is said before anything is started.
+        super::database(&config)?;
         let listeners = Listeners::bind(&config).await?;
-        let (private, options) = if let Some(options) = database {
-            (None, options)
-        } else {
-            let folder = config.database.private_dir.clone();
-            let folder = folder.map_or_else(private::default_folder, Ok)?;
-            tracing::info!(folder = %folder.display(), "starting a private PostgreSQL");
-            let server = private::start(&folder).await?;
-            let options = server.options();
-            (Some(server), options)
-        };
+        let (store, private) = super::open(&config).await?;
         let metrics = Metrics::new();
-        let store = Store::new(&options, &config.database);
         let mut supervisor = Supervisor::new(metrics.clone());
         let (web, grpc, http) = listeners.addresses()?;
         prepare(&store, &config, &receivers, &metrics).await?;

@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 
 use crate::alert::Receivers;
 use crate::config::Config;
-use crate::findings::life::Gate;
 use crate::findings::{Judgement, Settings, judge};
 use crate::semconv;
 use crate::store::{Claimed, Claims, Finished, Loaded, Policy, Store, StoreError};
@@ -93,12 +92,7 @@ impl Evaluate {
     }
 
     async fn finish(&self, judgements: &[(Claimed, Judgement)]) -> Result<(), StoreError> {
-        let findings = &self.config.findings;
-        let policy = Policy {
-            gate: Gate { high: findings.gate_high, medium: findings.gate_medium },
-            within: findings.gate_within.0,
-            settle: self.config.traces.settle_period.0,
-        };
+        let policy = Policy::of(&self.config);
         let finished =
             self.store.finish(judgements, &policy, &|change| self.receivers.deliveries(change)).await?;
         for ((claimed, judgement), finished) in judgements.iter().zip(finished) {

@@ -19,6 +19,7 @@ use uuid::Uuid;
 use super::error::sqlstate;
 use super::pending::interval;
 use super::{Change, Claimed, NewDelivery, Store, StoreError};
+use crate::config::Config;
 use crate::findings::Judgement;
 use crate::findings::life::Gate;
 
@@ -36,6 +37,18 @@ pub struct Policy {
     pub within: Duration,
     /// A trace that could say more is looked at again after so long.
     pub settle: Duration,
+}
+
+impl Policy {
+    /// As the settings say.
+    pub fn of(config: &Config) -> Self {
+        let findings = &config.findings;
+        Self {
+            gate: Gate { high: findings.gate_high, medium: findings.gate_medium },
+            within: findings.gate_within.0,
+            settle: config.traces.settle_period.0,
+        }
+    }
 }
 
 /// Who is to be told of a change.

@@ -15,6 +15,7 @@ mod outbox;
 mod pending;
 pub mod private;
 pub mod query;
+mod replay;
 mod retention;
 mod spans;
 mod writer;
@@ -37,6 +38,7 @@ pub use judged::{Finished, Policy, Tell};
 pub use load::{Loaded, TraceDays};
 pub use outbox::{Change, DueDelivery, Example, NewDelivery, Tried};
 pub use pending::{Backlog, Claimed, Claims};
+pub use replay::{Known, Shows};
 pub use spans::{Batch, Days, encode};
 pub use writer::{WriteError, Writer, Written};
 

@@ -14,6 +14,7 @@ mod facts;
 mod faults;
 mod generated;
 mod pages;
+mod replay;
 mod scale;
 mod scan;
 mod selftest;
