@@ -1,6 +1,6 @@
 # All that a newcomer needs. `make run` and `make test` install what is missing first, as root or with sudo.
 
-.PHONY: help run test ready bench lint fmt snap sqlx audit
+.PHONY: help run test ready bench faults lint fmt snap sqlx audit
 
 help: ## This list
 	@grep -E '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -22,6 +22,10 @@ ready: lint test ## What a change must pass
 bench: ## How fast it is, as ratios to limits measured in the same run
 	@tools/install.sh
 	cargo bench --locked --bench speed
+
+faults: ## What happens when things fail: the fault matrix, printed and written to docs/faults.md
+	@tools/install.sh
+	@tools/faults.sh
 
 fmt: ## Formats the sources
 	cargo fmt

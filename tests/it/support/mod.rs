@@ -1,6 +1,7 @@
 //! What tests share.
 
 pub(crate) mod database;
+pub(crate) mod load;
 pub(crate) mod process;
 pub(crate) mod recorded;
 pub(crate) mod traffic;

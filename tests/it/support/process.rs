@@ -1,16 +1,24 @@
-//! The real binary as a child process, on ports and a private PostgreSQL of its own.
+//! The real binary as a child process, on ports of its own, and on a private PostgreSQL of its own, another's, or one
+//! that the test gives.
 
+#![expect(dead_code, reason = "rows of the matrix that are still to come use the rest")]
+
+use std::fs::File;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use debunk::store::private;
+use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection as _, PgConnection};
 
 /// `debunk serve`, as often as it is started.
 pub(crate) struct Process {
     folder: tempfile::TempDir,
+    private_dir: PathBuf,
+    /// Instead of a private server.
+    url: Option<String>,
     pub(crate) web: SocketAddr,
     pub(crate) grpc: SocketAddr,
     pub(crate) http: SocketAddr,
@@ -24,46 +32,66 @@ fn free_port() -> SocketAddr {
 
 impl Process {
     pub(crate) fn new() -> Self {
+        Self::with("")
+    }
+
+    /// With these settings, in TOML, beside those it needs.
+    pub(crate) fn with(settings: &str) -> Self {
         let folder = tempfile::Builder::new().prefix("debunk-p.").tempdir_in("/tmp").unwrap();
         // The server's own user must be able to pass.
         let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
         std::fs::set_permissions(folder.path(), open).unwrap();
-        let process = Self { web: free_port(), grpc: free_port(), http: free_port(), child: None, folder };
-        std::fs::write(process.config(), process.settings()).unwrap();
+        let private_dir = folder.path().join("pg");
+        let (web, grpc, http) = (free_port(), free_port(), free_port());
+        let process = Self { folder, private_dir, url: None, web, grpc, http, child: None };
+        process.set(settings);
         process
+    }
+
+    /// On a database that is somebody else's.
+    pub(crate) fn on(url: String, settings: &str) -> Self {
+        let mut process = Self::with(settings);
+        process.url = Some(url);
+        process
+    }
+
+    /// Another replica, on the same private server.
+    pub(crate) fn replica(&self, settings: &str) -> Self {
+        let mut replica = Self::new();
+        replica.private_dir.clone_from(&self.private_dir);
+        replica.set(settings);
+        replica
+    }
+
+    /// Writes its settings, for the next start.
+    pub(crate) fn set(&self, settings: &str) {
+        let mut all: toml::Table = format!(
+            "[server]\nlisten = \"{}\"\n[otlp]\ngrpc = \"{}\"\nhttp = \"{}\"\n\
+             [database]\nprivate_dir = \"{}\"\n[traces]\nquiet_period = \"1s\"\n",
+            self.web,
+            self.grpc,
+            self.http,
+            self.private_dir.display()
+        )
+        .parse()
+        .unwrap();
+        for (section, given) in settings.parse::<toml::Table>().unwrap() {
+            match (all.get_mut(&section).and_then(toml::Value::as_table_mut), given) {
+                (Some(known), toml::Value::Table(given)) => known.extend(given),
+                (_, given) => drop(all.insert(section, given)),
+            }
+        }
+        std::fs::write(self.config(), toml::to_string(&all).unwrap()).unwrap();
     }
 
     fn config(&self) -> PathBuf {
         self.folder.path().join("debunk.toml")
     }
 
-    fn private_dir(&self) -> PathBuf {
-        self.folder.path().join("pg")
-    }
-
-    fn settings(&self) -> String {
-        format!(
-            "[server]\nlisten = \"{}\"\n[otlp]\ngrpc = \"{}\"\nhttp = \"{}\"\n\
-             [database]\nprivate_dir = \"{}\"\n[traces]\nquiet_period = \"1s\"\n",
-            self.web,
-            self.grpc,
-            self.http,
-            self.private_dir().display()
-        )
-    }
-
     /// Starts it and waits until it says that it is ready. Returns how long that took.
     pub(crate) async fn start(&mut self) -> Duration {
         let begun = Instant::now();
-        let child = Command::new(env!("CARGO_BIN_EXE_debunk"))
-            .arg("--config")
-            .arg(self.config())
-            .arg("serve")
-            .stdout(Stdio::null())
-            .stderr(std::fs::File::create(self.folder.path().join("log")).unwrap())
-            .spawn()
-            .unwrap();
-        self.child = Some(child);
+        self.spawn();
         let ready = format!("http://{}/readyz", self.web);
         let client = super::client();
         while begun.elapsed() < Duration::from_mins(1) {
@@ -78,6 +106,17 @@ impl Process {
         panic!("debunk was not ready within a minute: {}", self.log());
     }
 
+    /// Starts it and does not wait.
+    pub(crate) fn spawn(&mut self) {
+        let log = File::options().create(true).append(true).open(self.folder.path().join("log"));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_debunk"));
+        command.arg("--config").arg(self.config()).arg("serve");
+        if let Some(url) = &self.url {
+            command.env("DEBUNK_DATABASE__URL", url);
+        }
+        self.child = Some(command.stdout(Stdio::null()).stderr(log.unwrap()).spawn().unwrap());
+    }
+
     /// `kill -9`: no destructor, no flush, no goodbye.
     pub(crate) fn kill(&mut self) {
         let mut child = self.child.take().unwrap();
@@ -85,12 +124,23 @@ impl Process {
         child.wait().unwrap();
     }
 
+    /// Sends it a signal, such as `STOP`.
+    pub(crate) fn signal(&self, name: &str) {
+        let pid = self.child.as_ref().unwrap().id().to_string();
+        let told = Command::new("kill").args(["-s", name, &pid]).status().unwrap();
+        assert!(told.success());
+    }
+
+    /// Whether it has not ended.
+    pub(crate) fn lives(&mut self) -> bool {
+        self.child.as_mut().is_some_and(|child| child.try_wait().unwrap().is_none())
+    }
+
     /// SIGTERM; returns whether it ended well, and when.
     pub(crate) fn terminate(&mut self) -> (bool, Duration) {
         let begun = Instant::now();
+        self.signal("TERM");
         let mut child = self.child.take().unwrap();
-        let told = Command::new("kill").arg(child.id().to_string()).status().unwrap();
-        assert!(told.success());
         (child.wait().unwrap().success(), begun.elapsed())
     }
 
@@ -98,12 +148,65 @@ impl Process {
         std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
 
-    /// A connection to its database, whether it runs or not.
+    /// Everything that it and those before it said.
+    pub(crate) fn said(&self, words: &str) -> usize {
+        self.log().matches(words).count()
+    }
+
+    /// Most memory that it held so far, in bytes.
+    pub(crate) fn peak_memory(&self) -> u64 {
+        self.memory("VmHWM:")
+    }
+
+    /// Memory that it holds, in bytes.
+    pub(crate) fn memory_now(&self) -> u64 {
+        self.memory("VmRSS:")
+    }
+
+    fn memory(&self, field: &str) -> u64 {
+        let pid = self.child.as_ref().unwrap().id();
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(field)).unwrap();
+        let kib: u64 = line.trim().trim_end_matches(" kB").parse().unwrap();
+        kib << 10
+    }
+
+    /// What it answers to GET, and the status.
+    pub(crate) async fn get(&self, path: &str) -> (u16, String) {
+        let answer = super::client().get(format!("http://{}{path}", self.web)).send().await.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    }
+
+    /// The value of one of its metrics, named with its labels; zero where it was never moved.
+    pub(crate) async fn metric(&self, name: &str) -> f64 {
+        let (_, text) = self.get("/metrics").await;
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value.map_or(0.0, |value| value.parse().unwrap())
+    }
+
+    /// A connection to its private server, which must be running.
+    pub(crate) async fn connect(&self) -> PgConnection {
+        let options = PgConnectOptions::new_without_pgpass().socket(&self.private_dir).username("debunk");
+        PgConnection::connect_with(&options.database("debunk")).await.unwrap()
+    }
+
+    /// A connection to its private server, whether it runs or not.
     pub(crate) async fn database(&self) -> (private::PrivateServer, PgConnection) {
-        let server = private::start(Path::new(&self.private_dir())).await.unwrap();
+        let server = private::start(&self.private_dir).await.unwrap();
         let connection = PgConnection::connect_with(&server.options()).await.unwrap();
         (server, connection)
     }
+
+    /// The process of its private server.
+    pub(crate) fn postmaster(&self) -> Option<String> {
+        postmaster(&self.private_dir)
+    }
+}
+
+/// The process of the server in this folder.
+pub(crate) fn postmaster(folder: &Path) -> Option<String> {
+    let file = std::fs::read_to_string(folder.join("data/postmaster.pid")).ok()?;
+    file.lines().next().map(ToOwned::to_owned)
 }
 
 impl Drop for Process {
@@ -112,9 +215,10 @@ impl Drop for Process {
             let _ended = child.kill();
             let _reaped = child.wait();
         }
-        let pid = std::fs::read_to_string(self.private_dir().join("data/postmaster.pid")).unwrap_or_default();
-        if let Some(pid) = pid.lines().next() {
-            let _told = Command::new("kill").args(["-QUIT", pid]).status();
+        if self.private_dir.starts_with(self.folder.path())
+            && let Some(pid) = self.postmaster()
+        {
+            let _told = Command::new("kill").args(["-QUIT", &pid]).status();
         }
     }
 }

@@ -7,13 +7,12 @@ use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
-use prost::Message as _;
 
 /// (trace, span) as the database has them.
 pub(crate) type Key = (u128, u64);
 
 /// An export of `count` new spans in a few traces, and their keys.
-pub(crate) fn export(count: usize) -> (Vec<u8>, BTreeSet<Key>) {
+pub(crate) fn request(count: usize) -> (ExportTraceServiceRequest, BTreeSet<Key>) {
     let started: u64 = 1_700_000_000_000_000_000;
     let mut keys = BTreeSet::new();
     let mut spans = Vec::with_capacity(count);
@@ -39,7 +38,7 @@ pub(crate) fn export(count: usize) -> (Vec<u8>, BTreeSet<Key>) {
     let of_scope = ScopeSpans { spans, ..ScopeSpans::default() };
     let of_resource =
         ResourceSpans { resource: Some(resource), scope_spans: vec![of_scope], ..ResourceSpans::default() };
-    (ExportTraceServiceRequest { resource_spans: vec![of_resource] }.encode_to_vec(), keys)
+    (ExportTraceServiceRequest { resource_spans: vec![of_resource] }, keys)
 }
 
 fn text(key: &str, value: &str) -> KeyValue {

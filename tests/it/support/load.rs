@@ -1,0 +1,195 @@
+//! Exporters under faults: they send until told to stop, repeat what was not acknowledged, and remember what was.
+
+#![expect(dead_code, reason = "rows of the matrix that are still to come use the rest")]
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::collector::trace::v1::trace_service_client::TraceServiceClient;
+use prost::Message as _;
+use tokio::task::JoinSet;
+use tonic::transport::{Channel, Endpoint};
+use tonic_types::StatusExt as _;
+
+use super::process::Process;
+use super::traffic::{Key, request};
+
+/// How long a test waits for anything.
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
+
+/// What an exporter makes of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Answer {
+    Accepted,
+    /// Refused in the protocol's own words, with a hint when to come again.
+    Later,
+    /// No answer: nobody knows.
+    Broken,
+}
+
+/// One exporter with one connection, which it makes again when it breaks.
+pub(crate) enum Exporter {
+    Grpc(TraceServiceClient<Channel>),
+    Http(reqwest::Client, String),
+}
+
+impl Exporter {
+    pub(crate) fn grpc(address: SocketAddr) -> Self {
+        let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap().timeout(PATIENCE);
+        Self::Grpc(TraceServiceClient::new(endpoint.connect_lazy()))
+    }
+
+    pub(crate) fn http(address: SocketAddr) -> Self {
+        Self::Http(super::client(), format!("http://{address}/v1/traces"))
+    }
+
+    /// Sends it once. Any answer that the protocol does not provide for fails the test.
+    pub(crate) async fn send(&mut self, export: &ExportTraceServiceRequest) -> Answer {
+        match self {
+            Self::Grpc(client) => match client.export(export.clone()).await {
+                Ok(reply) => {
+                    assert_eq!(reply.into_inner().partial_success, None);
+                    Answer::Accepted
+                }
+                Err(status) => {
+                    let hint = status.get_details_retry_info().and_then(|info| info.retry_delay);
+                    if hint.is_some_and(|hint| Duration::ZERO < hint) {
+                        assert_eq!(status.code(), tonic::Code::Unavailable, "{status:?}");
+                        return Answer::Later;
+                    }
+                    // Ours always say when to come again; these are the client's own words for a broken connection.
+                    assert!(is_broken(&status), "{status:?}");
+                    Answer::Broken
+                }
+            },
+            Self::Http(client, url) => {
+                let request = client.post(url.as_str()).header("content-type", "application/x-protobuf");
+                let Ok(answer) = request.body(export.encode_to_vec()).send().await else {
+                    return Answer::Broken;
+                };
+                let status = answer.status().as_u16();
+                let hint = answer.headers().get("retry-after").cloned();
+                let Ok(body) = answer.bytes().await else { return Answer::Broken };
+                if status == 200 {
+                    assert!(body.is_empty(), "rejected");
+                    return Answer::Accepted;
+                }
+                assert_eq!(status, 503);
+                let hint: u64 = hint.expect("a hint").to_str().unwrap().parse().unwrap();
+                assert!(0 < hint);
+                Answer::Later
+            }
+        }
+    }
+}
+
+fn is_broken(status: &tonic::Status) -> bool {
+    use tonic::Code::{Cancelled, Internal, Unavailable, Unknown};
+    matches!(status.code(), Cancelled | Internal | Unavailable | Unknown) && status.details().is_empty()
+}
+
+/// What a load saw.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Tally {
+    pub(crate) acknowledged: BTreeSet<Key>,
+    pub(crate) refused: usize,
+    pub(crate) broken: usize,
+    /// How long each refusal took.
+    pub(crate) refusals: Vec<Duration>,
+}
+
+impl Tally {
+    /// The time within which 99 of 100 refusals came.
+    pub(crate) fn refusal_p99(&self) -> Duration {
+        let mut waits = self.refusals.clone();
+        waits.sort_unstable();
+        waits.get(waits.len() * 99 / 100).copied().unwrap_or_default()
+    }
+}
+
+/// Exporters at work.
+pub(crate) struct Load {
+    stop: Arc<AtomicBool>,
+    tally: Arc<Mutex<Tally>>,
+    tasks: JoinSet<()>,
+}
+
+impl Load {
+    /// So many exporters, by turns over gRPC and HTTP, each with so many spans at once.
+    pub(crate) fn start(process: &Process, exporters: usize, spans: usize) -> Self {
+        let mut load = Self { stop: Arc::default(), tally: Arc::default(), tasks: JoinSet::new() };
+        load.add(process, exporters, spans);
+        load
+    }
+
+    /// More of them, to this process.
+    pub(crate) fn add(&mut self, process: &Process, exporters: usize, spans: usize) {
+        for number in 0..exporters {
+            let exporter =
+                if number % 2 == 0 { Exporter::grpc(process.grpc) } else { Exporter::http(process.http) };
+            self.tasks.spawn(work(exporter, spans, Arc::clone(&self.stop), Arc::clone(&self.tally)));
+        }
+    }
+
+    /// A look at what it saw so far.
+    pub(crate) fn see<T>(&self, look: impl FnOnce(&Tally) -> T) -> T {
+        look(&self.tally.lock().unwrap())
+    }
+
+    /// Waits until something more is acknowledged; returns how long that took.
+    pub(crate) async fn acknowledged_again(&self) -> Duration {
+        let before = self.see(|tally| tally.acknowledged.len());
+        self.until(|tally| before < tally.acknowledged.len()).await
+    }
+
+    /// Waits until what it saw is enough; returns how long that took.
+    pub(crate) async fn until(&self, enough: impl Fn(&Tally) -> bool) -> Duration {
+        let begun = Instant::now();
+        while !self.see(&enough) {
+            assert!(begun.elapsed() < PATIENCE, "it does not come: {}", self.see(summary));
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        begun.elapsed()
+    }
+
+    /// Ends it, each exporter after its answer.
+    pub(crate) async fn stop(self) -> Tally {
+        self.stop.store(true, Ordering::Relaxed);
+        self.tasks.join_all().await;
+        std::mem::take(&mut *self.tally.lock().unwrap())
+    }
+}
+
+fn summary(tally: &Tally) -> String {
+    format!("{} acknowledged, {} refused, {} broken", tally.acknowledged.len(), tally.refused, tally.broken)
+}
+
+async fn work(mut exporter: Exporter, spans: usize, stop: Arc<AtomicBool>, tally: Arc<Mutex<Tally>>) {
+    while !stop.load(Ordering::Relaxed) {
+        let (export, keys) = request(spans);
+        while !stop.load(Ordering::Relaxed) {
+            let sent = Instant::now();
+            let answer = exporter.send(&export).await;
+            {
+                let mut tally = tally.lock().unwrap();
+                match answer {
+                    Answer::Accepted => {
+                        tally.acknowledged.extend(keys);
+                        break;
+                    }
+                    Answer::Later => {
+                        tally.refused += 1;
+                        tally.refusals.push(sent.elapsed());
+                    }
+                    Answer::Broken => tally.broken += 1,
+                }
+            }
+            // Sooner than it was told to, so that a short test sees more.
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
