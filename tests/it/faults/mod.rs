@@ -4,6 +4,7 @@
 //! stored. `cargo test` runs short forms, `make faults` long ones; every row prints one line that `tools/faults.sh`
 //! collects into `docs/faults.md`.
 
+mod database;
 mod kill;
 
 use std::collections::BTreeSet;
@@ -11,6 +12,7 @@ use std::fmt;
 
 use sqlx::{PgConnection, Row as _};
 
+use crate::support::load::Tally;
 use crate::support::traffic::Key;
 
 /// Number and fault of every row.
@@ -59,7 +61,6 @@ pub(crate) fn report(row: u32, text: &str) {
     println!("\nfault | {row} | {fault} | {text}");
 }
 
-#[expect(dead_code, reason = "rows of the matrix that are still to come use it")]
 /// Says why a row cannot be shown here.
 pub(crate) fn skip(row: u32, why: &str) {
     report(row, &format!("skipped: {why}"));

@@ -1,12 +1,9 @@
 //! The database goes away and comes back; and the private server's own life.
 
-use std::collections::HashSet;
 use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::Command;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use debunk::config::{self, Period};
@@ -17,6 +14,7 @@ use tokio::task::JoinSet;
 
 use super::{days, export, span};
 use crate::support::database::server_folder;
+use crate::support::process::postmaster;
 
 fn impatient() -> config::Database {
     config::Database {
@@ -26,88 +24,9 @@ fn impatient() -> config::Database {
     }
 }
 
-fn postmaster(folder: &Path) -> Option<String> {
-    let file = std::fs::read_to_string(folder.join("data/postmaster.pid")).ok()?;
-    file.lines().next().map(ToOwned::to_owned)
-}
-
 fn signal(folder: &Path, signal: &str) {
     let pid = postmaster(folder).unwrap();
     assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_acknowledged_survives_a_killed_database_and_the_writer_recovers() {
-    let (folder, _held) = server_folder();
-    let folder = folder.join("pg");
-    let mut server = private::start(&folder).await.unwrap();
-    let store = Store::new(&server.options(), &impatient());
-    store.migrate().await.unwrap();
-    let (writer, work) = Writer::start(store.clone(), Metrics::new(), 16 << 20);
-    let mut tasks = JoinSet::new();
-    tasks.spawn(work);
-
-    let ended = Arc::new(AtomicBool::new(false));
-    let refused = Arc::new(AtomicUsize::new(0));
-    let mut exporters = JoinSet::new();
-    for exporter in 0..4_u64 {
-        let (writer, ended, refused) = (writer.clone(), Arc::clone(&ended), Arc::clone(&refused));
-        exporters.spawn(async move {
-            let mut acknowledged = HashSet::new();
-            for number in 1.. {
-                if ended.load(Ordering::Relaxed) {
-                    break;
-                }
-                let mut one = span(1, 1, "x");
-                let id = (exporter << 32) | number;
-                one.trace_id = u128::from(id).to_be_bytes().to_vec();
-                match writer.write(encode(export(vec![one]), &days())).await {
-                    Ok(_) => {
-                        acknowledged.insert(u128::from(id));
-                    }
-                    Err(error) => {
-                        assert_eq!(error, WriteError::Unavailable);
-                        refused.fetch_add(1, Ordering::Relaxed);
-                    }
-                }
-            }
-            acknowledged
-        });
-    }
-    // An immediate stop, a kill of the server alone, and an outage that lasts longer than every timeout.
-    for (kill, pause) in [("-QUIT", 100), ("-KILL", 100), ("-KILL", 1_500)] {
-        tokio::time::sleep(Duration::from_millis(400)).await;
-        let before = refused.load(Ordering::Relaxed);
-        signal(&folder, kill);
-        tokio::time::sleep(Duration::from_millis(pause)).await;
-        while refused.load(Ordering::Relaxed) == before {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        server = private::start(&folder).await.unwrap();
-    }
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    ended.store(true, Ordering::Relaxed);
-    let acknowledged: HashSet<u128> = exporters.join_all().await.into_iter().flatten().collect();
-
-    let mut last = Err(WriteError::Unavailable);
-    for _ in 0..100 {
-        last = writer.write(encode(export(vec![span(9, 9, "afterwards")]), &days())).await;
-        if last.is_ok() {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    last.unwrap();
-    let pool = sqlx::PgPool::connect_with(server.options()).await.unwrap();
-    let stored: Vec<sqlx::types::Uuid> =
-        sqlx::query_scalar("select trace_id from spans").fetch_all(&pool).await.unwrap();
-    let distinct: HashSet<u128> = stored.iter().map(sqlx::types::Uuid::as_u128).collect();
-    assert_eq!(distinct.len(), stored.len());
-    assert!(100 < acknowledged.len(), "{} acknowledged", acknowledged.len());
-    assert_eq!(acknowledged.difference(&distinct).count(), 0);
-    let untouched =
-        "select count(*) from spans s where not exists (select from pending p where p.trace_id = s.trace_id)";
-    assert_eq!(sqlx::query_scalar::<_, i64>(untouched).fetch_one(&pool).await.unwrap(), 0);
 }
 
 #[tokio::test]

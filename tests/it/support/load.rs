@@ -1,7 +1,5 @@
 //! Exporters under faults: they send until told to stop, repeat what was not acknowledged, and remember what was.
 
-#![expect(dead_code, reason = "rows of the matrix that are still to come use the rest")]
-
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,8 +23,11 @@ pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
     Accepted,
-    /// Refused in the protocol's own words, with a hint when to come again.
-    Later,
+    /// There is no room for it now. This and the next are said in the protocol's own words, with a hint when to come
+    /// again.
+    Full,
+    /// The database cannot store it now.
+    Away,
     /// No answer: nobody knows.
     Broken,
 }
@@ -59,7 +60,7 @@ impl Exporter {
                     let hint = status.get_details_retry_info().and_then(|info| info.retry_delay);
                     if hint.is_some_and(|hint| Duration::ZERO < hint) {
                         assert_eq!(status.code(), tonic::Code::Unavailable, "{status:?}");
-                        return Answer::Later;
+                        return refused(status.message().as_bytes());
                     }
                     // Ours always say when to come again; these are the client's own words for a broken connection.
                     assert!(is_broken(&status), "{status:?}");
@@ -81,10 +82,16 @@ impl Exporter {
                 assert_eq!(status, 503);
                 let hint: u64 = hint.expect("a hint").to_str().unwrap().parse().unwrap();
                 assert!(0 < hint);
-                Answer::Later
+                refused(&body)
             }
         }
     }
+}
+
+/// Which refusal it was, by its words.
+fn refused(said: &[u8]) -> Answer {
+    let full = b"too many ";
+    if said.windows(full.len()).any(|words| words == full) { Answer::Full } else { Answer::Away }
 }
 
 fn is_broken(status: &tonic::Status) -> bool {
@@ -96,16 +103,21 @@ fn is_broken(status: &tonic::Status) -> bool {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tally {
     pub(crate) acknowledged: BTreeSet<Key>,
-    pub(crate) refused: usize,
+    /// How long it took to hear that there is no room.
+    pub(crate) full: Vec<Duration>,
+    pub(crate) away: usize,
     pub(crate) broken: usize,
-    /// How long each refusal took.
-    pub(crate) refusals: Vec<Duration>,
 }
 
 impl Tally {
-    /// The time within which 99 of 100 refusals came.
-    pub(crate) fn refusal_p99(&self) -> Duration {
-        let mut waits = self.refusals.clone();
+    /// Answers that were no success, and none at all.
+    pub(crate) fn failed(&self) -> usize {
+        self.full.len() + self.away + self.broken
+    }
+
+    /// The time within which 99 of 100 heard that there is no room.
+    pub(crate) fn full_p99(&self) -> Duration {
+        let mut waits = self.full.clone();
         waits.sort_unstable();
         waits.get(waits.len() * 99 / 100).copied().unwrap_or_default()
     }
@@ -165,7 +177,8 @@ impl Load {
 }
 
 fn summary(tally: &Tally) -> String {
-    format!("{} acknowledged, {} refused, {} broken", tally.acknowledged.len(), tally.refused, tally.broken)
+    let Tally { acknowledged, full, away, broken } = tally;
+    format!("{} acknowledged, {} full, {away} away, {broken} broken", acknowledged.len(), full.len())
 }
 
 async fn work(mut exporter: Exporter, spans: usize, stop: Arc<AtomicBool>, tally: Arc<Mutex<Tally>>) {
@@ -181,10 +194,8 @@ async fn work(mut exporter: Exporter, spans: usize, stop: Arc<AtomicBool>, tally
                         tally.acknowledged.extend(keys);
                         break;
                     }
-                    Answer::Later => {
-                        tally.refused += 1;
-                        tally.refusals.push(sent.elapsed());
-                    }
+                    Answer::Full => tally.full.push(sent.elapsed()),
+                    Answer::Away => tally.away += 1,
                     Answer::Broken => tally.broken += 1,
                 }
             }

@@ -3,7 +3,9 @@
 pub(crate) mod database;
 pub(crate) mod load;
 pub(crate) mod process;
+pub(crate) mod proxy;
 pub(crate) mod recorded;
+pub(crate) mod server;
 pub(crate) mod traffic;
 
 use std::time::Duration;
