@@ -14,7 +14,8 @@ use serde::{Deserialize, Serialize};
 
 pub use amount::{Bytes, Period, Secret};
 pub use section::{
-    Database, Environments, Findings, Otlp, Receiver, ReceiverFormat, Retention, Server, Traces,
+    Database, Environments, Findings, LogFormat, Otlp, Receiver, ReceiverFormat, Retention, Server,
+    Telemetry, Traces,
 };
 
 /// Everything that can be set.
@@ -39,6 +40,8 @@ pub struct Config {
     pub rules: crate::rules::Thresholds,
     /// Who is told.
     pub receivers: Vec<Receiver>,
+    /// How the service tells of itself.
+    pub telemetry: Telemetry,
 }
 
 /// Why the settings cannot be used: one line that starts with the place.
@@ -170,6 +173,7 @@ impl Config {
         self.traces.validate()?;
         self.findings.validate()?;
         self.retention.validate()?;
+        self.telemetry.validate()?;
         self.server.validate(&self.otlp)?;
         for (index, receiver) in self.receivers.iter().enumerate() {
             receiver.validate().map_err(|why| format!("receivers[{index}]: {why}"))?;

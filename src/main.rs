@@ -1,13 +1,14 @@
 //! Parses the command line and prints the error chain.
 
-use std::future::Future;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
-use debunk::{commands, config, sketch, telemetry};
+use debunk::config::LogFormat;
+use debunk::telemetry::{Lines, Telemetry};
+use debunk::{commands, config, sketch};
 
 /// Proves from traces where a system relies on the fallacies of distributed computing.
 #[derive(Parser)]
@@ -46,20 +47,28 @@ fn main() -> ExitCode {
 }
 
 fn run(line: Line) -> anyhow::Result<ExitCode> {
-    telemetry::log(&line.log).map_err(commands::Usage)?;
     let config = config::load(line.config.as_deref())?;
-    match line.command {
+    let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
+    let inside = runtime.enter();
+    // Only a service has a life that is worth a trace.
+    let serves = matches!(line.command, Command::Serve(_));
+    let lines = match config.telemetry.log_format {
+        LogFormat::Text => Lines::Text,
+        LogFormat::Json => Lines::Json,
+    };
+    let endpoint = config.telemetry.endpoint().filter(|_| serves);
+    let telemetry = Telemetry::start(&line.log, lines, endpoint).map_err(commands::Usage)?;
+    drop(inside);
+    let ended = match line.command {
         Command::Scan(args) => commands::scan::run(&args, &config),
         Command::Rules(args) => commands::rules::run(&args, &config),
         Command::Check(args) => commands::check::run(&args, &config),
-        Command::Serve(args) => wait_for(commands::serve::run(args, config)),
-        Command::Send(args) => wait_for(commands::send::run(&args)),
-        Command::Replay(args) => wait_for(commands::replay::run(args, config)),
-        Command::Selftest(args) => wait_for(commands::selftest::run(args)),
-        Command::Demo(args) => wait_for(commands::demo::run(args)),
-    }
-}
-
-fn wait_for(work: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
-    tokio::runtime::Runtime::new().context("cannot start the runtime")?.block_on(work)
+        Command::Serve(args) => runtime.block_on(commands::serve::run(args, config)),
+        Command::Send(args) => runtime.block_on(commands::send::run(&args)),
+        Command::Replay(args) => runtime.block_on(commands::replay::run(args, config)),
+        Command::Selftest(args) => runtime.block_on(commands::selftest::run(args)),
+        Command::Demo(args) => runtime.block_on(commands::demo::run(args)),
+    };
+    telemetry.end();
+    ended
 }

@@ -48,6 +48,16 @@ pub enum Answer {
     },
 }
 
+impl Answer {
+    /// HTTP status, where an answer came.
+    pub fn status(&self) -> Option<u16> {
+        match self {
+            Self::Delivered { status } | Self::Refused { status, .. } => Some(*status),
+            Self::Later { status, .. } => *status,
+        }
+    }
+}
+
 /// Where to post, checked; and the client that may go there.
 #[derive(Clone, Debug)]
 pub(super) struct Target {

@@ -10,8 +10,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use axum::extract::{MatchedPath, Request};
+use axum::middleware::{self, Next};
+use axum::response::Response;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tracing::Instrument as _;
 
 use crate::alert::Receivers;
 use crate::config::Config;
@@ -19,7 +23,7 @@ use crate::loops::{self, Deliver, Evaluate, Progress, Schedule, Supervisor};
 use crate::otlp::{self, Door};
 use crate::store::private::{Keeper, PrivateError, PrivateServer};
 use crate::store::{Store, Writer};
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, trace};
 use crate::view::Shown;
 use crate::{api, clock, web};
 
@@ -206,9 +210,18 @@ fn open_doors(
         config: Arc::clone(config),
         receivers: Arc::clone(receivers),
     };
-    let pages = api::router(shown.clone()).merge(web::router(shown));
+    let pages = api::router(shown.clone()).merge(web::router(shown)).layer(middleware::from_fn(traced));
     let serving = axum::serve(listeners.web, pages).with_graceful_shutdown(supervisor.shutdown().wait());
     supervisor.run("web", serving.into_future());
+}
+
+/// Each request to a page or the API is a span of ours.
+async fn traced(request: Request, next: Next) -> Response {
+    let route = request.extensions().get::<MatchedPath>().map_or("/{*unknown}", MatchedPath::as_str);
+    let span = trace::http(request.method().as_str(), route);
+    let response = next.run(request).instrument(span.clone()).await;
+    trace::end_http(&span, response.status().as_u16());
+    response
 }
 
 /// The three listeners, bound before anything else so that a taken port is the first thing said.

@@ -111,6 +111,27 @@ pub struct Retention {
     pub max_size: Bytes,
 }
 
+/// How a log line is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// `[telemetry]`
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Telemetry {
+    /// Log lines: `text` or `json`.
+    pub log_format: LogFormat,
+    /// Where our own spans go: OTLP over gRPC, such as `http://127.0.0.1:4317`; empty: nowhere.
+    pub otlp_endpoint: String,
+}
+
 /// `[environments]`
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
@@ -354,6 +375,22 @@ impl Retention {
             return Err("retention.traces: at least 1d".to_owned());
         }
         Ok(())
+    }
+}
+
+impl Telemetry {
+    /// Where our own spans go, if anywhere.
+    pub fn endpoint(&self) -> Option<&str> {
+        Some(self.otlp_endpoint.as_str()).filter(|endpoint| !endpoint.is_empty())
+    }
+
+    pub(super) fn validate(&self) -> Result<(), String> {
+        match self.endpoint() {
+            Some(endpoint) if !endpoint.starts_with("http://") => {
+                Err("telemetry.otlp_endpoint: expected http://HOST:PORT".to_owned())
+            }
+            _ => Ok(()),
+        }
     }
 }
 

@@ -8,11 +8,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
+use tracing::Instrument as _;
 
 use super::Progress;
 use crate::alert::{Answer, Receiver};
 use crate::store::{DueDelivery, Store, StoreError, Tried};
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, trace};
 
 /// Requests to one receiver at a time.
 const CONCURRENCY: u32 = 4;
@@ -76,7 +77,8 @@ impl Deliver {
         let due = self.store.claim_deliveries(name, lease, CONCURRENCY).await?;
         let tried = !due.is_empty();
         // All of them are ended before a failure of one is reported.
-        for ended in join_all(due.into_iter().map(|due| self.attempt(due))).await {
+        let tries = due.into_iter().map(|due| self.attempt(due).instrument(trace::work("deliver")));
+        for ended in join_all(tries).await {
             ended?;
         }
         self.metrics.deliveries_pending(name, self.store.count_pending_deliveries(name).await?);
@@ -84,7 +86,9 @@ impl Deliver {
     }
 
     async fn attempt(&self, due: DueDelivery) -> Result<(), StoreError> {
-        let answer = self.receiver.post(due.id, due.payload.clone()).await;
+        let span = trace::post(self.receiver.host());
+        let answer = self.receiver.post(due.id, due.payload.clone()).instrument(span.clone()).await;
+        trace::end_post(&span, answer.status());
         let name = self.receiver.name();
         if matches!(answer, Answer::Refused { status: GONE, .. }) && !self.receiver.is_disabled() {
             tracing::warn!(receiver = name, "answered that it is gone; left alone until the next start");
@@ -102,7 +106,8 @@ impl Deliver {
         if let Tried::Dead { why, .. } = &tried {
             tracing::warn!(receiver = name, delivery = %due.id, attempts = due.attempts, why, "a delivery is dead");
         }
-        if !self.store.end_delivery(&due, &tried).await? {
+        let ended = self.store.end_delivery(&due, &tried).instrument(trace::question("end a delivery"));
+        if !ended.await? {
             tracing::info!(receiver = name, delivery = %due.id, "a try outlived its lease; another will be told");
         }
         Ok(())

@@ -6,12 +6,14 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tracing::Instrument as _;
+
 use crate::alert::Receivers;
 use crate::config::Config;
 use crate::findings::{Judgement, Settings, judge};
 use crate::semconv;
 use crate::store::{Claimed, Claims, Finished, Loaded, Policy, Store, StoreError};
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, trace};
 
 use super::Progress;
 
@@ -44,13 +46,18 @@ impl Evaluate {
         if claimed.is_empty() {
             return Ok(if poisoned.is_empty() { Progress::Idle } else { Progress::Worked });
         }
+        self.look(claimed).instrument(trace::work("evaluate")).await?;
+        Ok(Progress::Worked)
+    }
+
+    async fn look(&self, claimed: Vec<Claimed>) -> Result<(), StoreError> {
         let most = self.config.traces.max_spans_evaluated;
         let wanted: Vec<_> = claimed.iter().map(Claimed::days).collect();
         // One more than is judged, so that a larger trace is seen to be cut and claims no absence.
-        let loaded = self.store.load(&wanted, most.saturating_add(1)).await?;
+        let loading = self.store.load(&wanted, most.saturating_add(1));
+        let loaded = loading.instrument(trace::question("load traces")).await?;
         let judgements = self.judge(claimed, loaded).await;
-        self.finish(&judgements).await?;
-        Ok(Progress::Worked)
+        self.finish(&judgements).instrument(trace::question("replace what is known of traces")).await
     }
 
     fn claims(&self) -> Claims {

@@ -16,13 +16,15 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Empty, Full};
 use hyper::body::Incoming as Body;
 use tokio::net::TcpListener;
-use tonic::Status;
+use tonic::{Code, Status};
+use tracing::Instrument as _;
 
 use super::accept::{Encoding, Incoming, Receipt, Refusal, accept};
 use super::listen::{self, Reply};
 use super::status::Success;
 use super::{Door, read};
 use crate::decode::bounded::Compression;
+use crate::telemetry::trace;
 
 /// Before each message: one byte whether it is compressed, four how long it is.
 const PREFIX: usize = 5;
@@ -51,12 +53,19 @@ async fn answer(door: &Door, request: Request<Body>, peer: IpAddr) -> Response<R
     }
     match request.uri().path() {
         TRACES => {
-            let started = Instant::now();
-            let outcome = export(door, request).await;
+            let (started, span) = (Instant::now(), trace::grpc(&TRACES[1..]));
+            let outcome = export(door, request).instrument(span.clone()).await;
             door.count("grpc", started, &outcome);
             match outcome {
-                Ok(receipt) => success(Success::from(&receipt)),
-                Err(refusal) => failure(&refusal.grpc()),
+                Ok(receipt) => {
+                    trace::end_grpc(&span, Code::Ok);
+                    success(Success::from(&receipt))
+                }
+                Err(refusal) => {
+                    let status = refusal.grpc();
+                    trace::end_grpc(&span, status.code());
+                    failure(&status)
+                }
             }
         }
         LOGS | METRICS => match read::discard(door, request.into_body(), door.max_request() + PREFIX).await {

@@ -15,12 +15,14 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming as Body;
 use tokio::net::TcpListener;
 use tonic::{Code, Status};
+use tracing::Instrument as _;
 
 use super::accept::{Encoding, Incoming, Receipt, Refusal, accept};
 use super::listen::{self, Reply};
 use super::status::{Success, plain};
 use super::{Door, grpc, read};
 use crate::decode::bounded::Compression;
+use crate::telemetry::trace;
 
 /// Serves OTLP over HTTP until `shutdown` resolves and all requests in flight are answered.
 pub async fn serve(
@@ -56,12 +58,14 @@ async fn answer(door: &Door, request: Request<Body>, peer: IpAddr) -> Response<R
         return response;
     }
     let outcome = if is_traces {
-        let started = Instant::now();
+        let (started, span) = (Instant::now(), trace::http("POST", "/v1/traces"));
         let outcome = match encoding {
-            Ok(encoding) => export(door, request, encoding).await,
+            Ok(encoding) => export(door, request, encoding).instrument(span.clone()).await,
             Err(refusal) => Err(refusal),
         };
         door.count("http", started, &outcome);
+        let status = outcome.as_ref().map_or_else(Refusal::http, |_| StatusCode::OK);
+        trace::end_http(&span, status.as_u16());
         outcome.map(|receipt| Success::from(&receipt))
     } else {
         match encoding {

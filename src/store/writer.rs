@@ -13,13 +13,14 @@ use sqlx::{Connection as _, PgConnection};
 use time::Date;
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
+use tracing::Instrument as _;
 use uuid::Uuid;
 
 use super::error::sqlstate;
 use super::spans::{Batch, Columns, Emitter};
 use super::{Store, StoreError};
 use crate::clock;
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, trace};
 
 /// Spans of one commit, and their bytes. More gains nothing; a larger export goes alone.
 const MOST_SPANS: usize = 8_192;
@@ -159,7 +160,7 @@ async fn run(store: Store, metrics: Metrics, inbox: Arc<Mutex<Inbox>>) {
         if jobs.is_empty() {
             return;
         }
-        write(&store, &metrics, &mut known, jobs).await;
+        write(&store, &metrics, &mut known, jobs).instrument(trace::work("commit")).await;
     }
 }
 
@@ -173,9 +174,11 @@ async fn write(store: &Store, metrics: &Metrics, known: &mut Known, jobs: Vec<Jo
     }
     let total = commit.columns.span_id.len();
     let started = Instant::now();
-    let fresh = match commit.write(store, known).await {
+    let question = trace::question("insert spans");
+    let fresh = match commit.write(store, known).instrument(question.clone()).await {
         Ok(fresh) => fresh,
         Err(error) => {
+            trace::failed(&question);
             metrics.database_up(!error.is_unavailable());
             tracing::warn!(%error, spans = total, "spans were not stored");
             for (_, done, _room) in waiting {

@@ -10,6 +10,7 @@ mod alert;
 mod corpus;
 mod dashboards;
 mod demo;
+mod dogfood;
 mod facts;
 mod faults;
 mod generated;

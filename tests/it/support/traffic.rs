@@ -41,7 +41,7 @@ pub(crate) fn request(count: usize) -> (ExportTraceServiceRequest, BTreeSet<Key>
     (ExportTraceServiceRequest { resource_spans: vec![of_resource] }, keys)
 }
 
-fn text(key: &str, value: &str) -> KeyValue {
+pub(crate) fn text(key: &str, value: &str) -> KeyValue {
     let value = AnyValue { value: Some(Value::StringValue(value.to_owned())) };
     KeyValue { key: key.to_owned(), value: Some(value), ..KeyValue::default() }
 }
