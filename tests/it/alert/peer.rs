@@ -71,6 +71,11 @@ impl Peer {
         self.script.seen.lock().unwrap().clone()
     }
 
+    /// What it answers to the next request.
+    pub(crate) fn answer_next(&self, reply: Reply) {
+        self.script.replies.lock().unwrap().push_front(reply);
+    }
+
     /// Bytes of endless replies so far.
     pub(crate) fn streamed(&self) -> usize {
         *self.script.streamed.lock().unwrap()

@@ -5,7 +5,9 @@
 //! collects into `docs/faults.md`.
 
 mod database;
+mod judged;
 mod kill;
+mod told;
 
 use std::collections::BTreeSet;
 use std::fmt;

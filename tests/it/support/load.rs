@@ -48,6 +48,15 @@ impl Exporter {
         Self::Http(super::client(), format!("http://{address}/v1/traces"))
     }
 
+    /// Sends it until it is accepted.
+    pub(crate) async fn deliver(&mut self, export: &ExportTraceServiceRequest) {
+        let begun = Instant::now();
+        while self.send(export).await != Answer::Accepted {
+            assert!(begun.elapsed() < PATIENCE, "it is not accepted");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
     /// Sends it once. Any answer that the protocol does not provide for fails the test.
     pub(crate) async fn send(&mut self, export: &ExportTraceServiceRequest) -> Answer {
         match self {

@@ -8,7 +8,16 @@ pub(crate) mod recorded;
 pub(crate) mod server;
 pub(crate) mod traffic;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+/// Waits until it is so, and fails when it does not come to be.
+pub(crate) async fn eventually(what: &str, mut is: impl AsyncFnMut() -> bool) {
+    let begun = Instant::now();
+    while !is().await {
+        assert!(begun.elapsed() < load::PATIENCE, "not within {:?}: {what}", load::PATIENCE);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
 
 /// A client that does not wait for ever.
 pub(crate) fn client() -> reqwest::Client {

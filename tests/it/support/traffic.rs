@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use debunk::sketch;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
@@ -39,6 +40,43 @@ pub(crate) fn request(count: usize) -> (ExportTraceServiceRequest, BTreeSet<Key>
     let of_resource =
         ResourceSpans { resource: Some(resource), scope_spans: vec![of_scope], ..ResourceSpans::default() };
     (ExportTraceServiceRequest { resource_spans: vec![of_resource] }, keys)
+}
+
+/// A payment that was charged twice: one trace opens a finding of `service`.
+pub(crate) fn charged_twice(trace: u128, service: &str) -> ExportTraceServiceRequest {
+    const DRAWING: &str = "
+        |==============================| checkout  server  POST /order
+        | =========x                   |   checkout  client  POST pay/charge  {exception.type=ReadTimeout}
+        |  ==============              |     pay  server  POST /charge
+        |             ==               |       pay  db  INSERT INTO charges VALUES (?)
+        |                 =====        |   checkout  client  POST pay/charge  {http.request.resend_count=1}
+        |                  ===         |     pay  server  POST /charge
+        |                  ==          |       pay  db  INSERT INTO charges VALUES (?)";
+    drawn(trace, &DRAWING.replace("checkout", service))
+}
+
+/// What a drawing shows, as spans of `trace`, one resource a span.
+pub(crate) fn drawn(trace: u128, drawing: &str) -> ExportTraceServiceRequest {
+    let spans = sketch::parse(drawing).unwrap().spans.into_iter();
+    let resource_spans = spans.map(|one| {
+        let spans = vec![Span { trace_id: trace.to_be_bytes().to_vec(), ..one.span }];
+        let scope = Some(one.scope.as_ref().clone());
+        let scope_spans = vec![ScopeSpans { scope, spans, ..ScopeSpans::default() }];
+        let resource = Some(one.resource.as_ref().clone());
+        ResourceSpans { resource, scope_spans, ..ResourceSpans::default() }
+    });
+    ExportTraceServiceRequest { resource_spans: resource_spans.collect() }
+}
+
+/// The keys of an export.
+pub(crate) fn keys(export: &ExportTraceServiceRequest) -> BTreeSet<Key> {
+    let scopes = export.resource_spans.iter().flat_map(|one| &one.scope_spans);
+    let spans = scopes.flat_map(|one| &one.spans);
+    let id = |span: &Span| {
+        let trace = u128::from_be_bytes(span.trace_id.as_slice().try_into().unwrap());
+        (trace, u64::from_be_bytes(span.span_id.as_slice().try_into().unwrap()))
+    };
+    spans.map(id).collect()
 }
 
 pub(crate) fn text(key: &str, value: &str) -> KeyValue {
