@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 
 pub use amount::{Bytes, Period, Secret};
 pub use section::{
-    Database, Environments, Findings, LogFormat, Otlp, Receiver, ReceiverFormat, Retention, Server,
-    Telemetry, Traces,
+    Database, Environments, Findings, LogFormat, OtherSignals, Otlp, Receiver, ReceiverFormat, Retention,
+    Server, Telemetry, Traces,
 };
 
 /// Everything that can be set.
@@ -257,6 +257,9 @@ mod tests {
             ("[database]\nstatement_timeout = \"0s\"", "statement_timeout"),
             ("[database]\nmax_connections = 1000000", "database.max_connections"),
             ("[otlp]\nread_timeout = \"0s\"", "otlp.read_timeout"),
+            ("[otlp]\nidle_timeout = \"0s\"", "otlp.idle_timeout"),
+            ("[otlp]\nmax_spans_per_trace = 0", "otlp.max_spans_per_trace"),
+            ("[otlp]\nother_signals = \"both\"", "debunk.toml:2:17"),
             ("[otlp]\nmax_in_flight = \"9999999GiB\"", "otlp.max_in_flight"),
             ("[traces]\nlease = \"0s\"", "traces.lease"),
             ("[traces]\nworkers = 4000000000", "workers"),

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use debunk::clock;
 use debunk::findings::{Settings, judge};
-use debunk::model::{Received, TraceId};
+use debunk::model::{Assembly, Received, TraceId};
 use debunk::rules::Thresholds;
 use debunk::semconv;
 use debunk::store::{Days, TraceDays, Writer, encode};
@@ -60,7 +60,8 @@ pub(crate) async fn run() {
 /// Time to load, to read attributes, and to assemble and run the rules.
 async fn measure(database: &Database, wanted: &[TraceDays], size: usize) -> [Duration; 3] {
     let thresholds = Thresholds::default();
-    let settings = Settings { thresholds: &thresholds, max_spans: size, settled: true };
+    let settings =
+        Settings { thresholds: &thresholds, assembly: Assembly { max_spans: size, ..Assembly::default() } };
     let mut times = [Duration::ZERO; 3];
     // As many at once as the server takes at once.
     for some in wanted.chunks(32) {

@@ -143,10 +143,11 @@ impl<'a> Replay<'a> {
         let wanted: Vec<_> = looks.iter().map(|(days, _)| *days).collect();
         // One more than is judged, so that a larger trace is seen to be cut and claims no absence.
         let loaded = self.store.load(&wanted, most.saturating_add(1)).await?;
-        let judged = loaded.iter().zip(looks).map(|(loaded, (_, settled))| {
+        let sizes = self.store.sizes_of(&loaded, self.config.otlp.max_spans_per_trace).await?;
+        let judged = loaded.iter().zip(sizes).zip(looks).map(|((loaded, size), (_, settled))| {
             let spans = semconv::spans(&loaded.spans, &self.config.environments.aliases);
             let thresholds = &self.config.rules;
-            let settings = Settings { thresholds, max_spans: most as usize, settled: *settled };
+            let settings = Settings { thresholds, assembly: size.assembly(most, *settled) };
             judge(loaded.trace_id, spans, settings)
         });
         Ok(judged.collect())

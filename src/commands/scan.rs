@@ -18,7 +18,7 @@ use crate::decode::{check, file};
 use crate::findings::life::Gate;
 use crate::findings::report::{self, Read};
 use crate::findings::{self, Judgement, Settings};
-use crate::model::{Received, TraceId};
+use crate::model::{Assembly, Received, TraceId};
 use crate::rules::{self, Confidence, Severity, Thresholds};
 use crate::semconv;
 
@@ -125,7 +125,7 @@ fn read_file(file: &Path, traces: &mut Traces, read: &mut Read) -> anyhow::Resul
 fn judge(traces: &Traces, thresholds: &Thresholds, config: &Config) -> Vec<Judgement> {
     let max_spans = config.traces.max_spans_evaluated as usize;
     // A file is all there is: nothing more will come.
-    let settings = Settings { thresholds, max_spans, settled: true };
+    let settings = Settings { thresholds, assembly: Assembly { max_spans, ..Assembly::default() } };
     let bytes_like = traces.values().map(|spans| spans.len() as u64 * 1024).sum();
     let bar = bar(bytes_like, "judge", "");
     let mut judgements = Vec::with_capacity(traces.len());

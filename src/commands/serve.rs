@@ -196,7 +196,8 @@ fn open_doors(
 ) {
     let capacity = config.otlp.max_in_flight.0 as usize;
     let (writer, writing) = Writer::start(store.clone(), metrics.clone(), capacity);
-    let door = Door::new(&config.otlp, config.retention.traces.0, writer, metrics.clone());
+    let retention = config.retention.traces.0;
+    let door = Door::new(&config.otlp, retention, store.clone(), writer, metrics.clone());
     supervisor.run("writer", async move {
         writing.await;
         Ok::<(), std::convert::Infallible>(())

@@ -57,12 +57,29 @@ pub struct Otlp {
     pub max_in_flight: Bytes,
     /// Longest time for reading one request.
     pub read_timeout: Period,
+    /// Longest time for the headers of a request, and for a connection without one; then it is closed.
+    pub idle_timeout: Period,
     /// Most requests at once on one HTTP/2 connection.
     pub max_streams: u32,
     /// Most attributes kept of one span; the rest are counted as dropped.
     pub max_attributes: u32,
     /// Longest text of an attribute kept; the rest is cut.
     pub max_value: Bytes,
+    /// Spans that one trace may have; more are rejected, and the trace says so.
+    pub max_spans_per_trace: u32,
+    /// What happens to logs and metrics: "discard" accepts them and keeps nothing, "refuse" answers that they are not served.
+    pub other_signals: OtherSignals,
+}
+
+/// What the door does with logs and metrics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OtherSignals {
+    /// Accepted and forgotten: senders often have one endpoint for all signals.
+    #[default]
+    Discard,
+    /// Not served: 404, or `UNIMPLEMENTED`.
+    Refuse,
 }
 
 /// `[traces]`
@@ -234,9 +251,12 @@ impl Default for Otlp {
             max_request: Bytes::mib(16),
             max_in_flight: Bytes::mib(256),
             read_timeout: Period::secs(30),
+            idle_timeout: Period::secs(60),
             max_streams: 100,
             max_attributes: 128,
             max_value: Bytes(4096),
+            max_spans_per_trace: 50_000,
+            other_signals: OtherSignals::Discard,
         }
     }
 }
@@ -334,11 +354,16 @@ impl Otlp {
         if self.max_in_flight < self.max_request || Bytes::mib(1 << 20) < self.max_in_flight {
             return Err("otlp.max_in_flight: between max_request and 1024GiB".to_owned());
         }
-        if self.read_timeout.0.is_zero() {
-            return Err("otlp.read_timeout: at least 1ms".to_owned());
+        for (name, timeout) in [("read_timeout", self.read_timeout), ("idle_timeout", self.idle_timeout)] {
+            if timeout.0.is_zero() {
+                return Err(format!("otlp.{name}: at least 1ms"));
+            }
         }
         if self.max_streams == 0 || self.max_attributes == 0 || self.max_value.0 < 64 {
             return Err("otlp: max_streams and max_attributes at least 1, max_value at least 64".to_owned());
+        }
+        if self.max_spans_per_trace == 0 {
+            return Err("otlp.max_spans_per_trace: at least 1".to_owned());
         }
         Ok(())
     }

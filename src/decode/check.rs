@@ -17,18 +17,20 @@ pub enum Reason {
     SpanId,
     /// Given, but not 8 bytes.
     ParentId,
+    /// Its trace has as many spans as one may have.
+    TraceSize,
 }
 
 /// The spans that were taken out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rejections {
-    counts: [u64; 3],
+    counts: [u64; 4],
     first: Option<String>,
 }
 
 impl Reason {
     /// All of them, in the order of [`Rejections`].
-    pub const ALL: [Self; 3] = [Self::TraceId, Self::SpanId, Self::ParentId];
+    pub const ALL: [Self; 4] = [Self::TraceId, Self::SpanId, Self::ParentId, Self::TraceSize];
 
     /// Its name in metrics and messages.
     pub fn name(self) -> &'static str {
@@ -36,6 +38,7 @@ impl Reason {
             Self::TraceId => "invalid_trace_id",
             Self::SpanId => "invalid_span_id",
             Self::ParentId => "invalid_parent_span_id",
+            Self::TraceSize => "trace_too_large",
         }
     }
 }
@@ -61,7 +64,8 @@ impl Rejections {
         format!("{total} {spans} rejected ({}); the first: {first}", reasons.join(", "))
     }
 
-    fn add(&mut self, reason: Reason, span: &Span) {
+    /// Counts a span that is taken out.
+    pub fn add(&mut self, reason: Reason, span: &Span) {
         self.counts[reason as usize] += 1;
         self.first.get_or_insert_with(|| describe(reason, span));
     }
@@ -108,13 +112,17 @@ fn wrong(span: &Span) -> Option<Reason> {
 }
 
 fn describe(reason: Reason, span: &Span) -> String {
+    // The name is the sender's own and may be anything: quoted, escaped and short.
+    let name: String = span.name.chars().take(64).collect();
     let (field, id, expected) = match reason {
         Reason::TraceId => ("trace_id", &span.trace_id, 16),
         Reason::SpanId => ("span_id", &span.span_id, 8),
         Reason::ParentId => ("parent_span_id", &span.parent_span_id, 8),
+        Reason::TraceSize => {
+            let trace = TraceId::from_bytes(&span.trace_id).map(|id| id.to_string()).unwrap_or_default();
+            return format!("span {name:?} is one too many of trace {trace}");
+        }
     };
-    // The name is the sender's own and may be anything: quoted, escaped and short.
-    let name: String = span.name.chars().take(64).collect();
     let found = if id.len() == expected { "all zeros".to_owned() } else { format!("{} bytes", id.len()) };
     format!("span {name:?} has a {field} of {found}, expected {expected} bytes that are not all zero")
 }

@@ -18,16 +18,14 @@ const MOST_LETTERS: usize = 80;
 pub struct Settings<'a> {
     /// Of every rule.
     pub thresholds: &'a Thresholds,
-    /// Spans above so many are left out, and the summary says so.
-    pub max_spans: usize,
-    /// The trace was quiet for the settle period: rules that reason from absence may speak.
-    pub settled: bool,
+    /// What is known of the trace besides its spans, and how many of them are judged.
+    pub assembly: Assembly,
 }
 
 /// Judges one trace. Pure: the same spans, in any order and repetition, give the same judgement. A rule that
 /// panics is named in the judgement and spares the others.
 pub fn judge(trace_id: TraceId, spans: Vec<Span>, settings: Settings<'_>) -> Judgement {
-    let trace = Trace::assemble(spans, Assembly { max_spans: settings.max_spans, settled: settings.settled });
+    let trace = Trace::assemble(spans, settings.assembly);
     let (found, panicked) = inspect(RULES, &trace, settings.thresholds);
     Judgement {
         trace_id,
@@ -35,7 +33,7 @@ pub fn judge(trace_id: TraceId, spans: Vec<Span>, settings: Settings<'_>) -> Jud
         units: rows::units(&trace),
         calls: rows::calls(&trace),
         occurrences: identified(&trace, &found),
-        unsettled: !settings.settled && could_change(&trace),
+        unsettled: !settings.assembly.settled && could_change(&trace),
         panicked,
     }
 }
@@ -133,11 +131,21 @@ impl Found {
             span_id: trace.span(occurrence.at).id,
             version: resource.version.clone(),
             evidence: evidence(trace, occurrence),
-            not_visible: occurrence.not_visible.clone(),
+            not_visible: not_visible(trace, occurrence),
             drawing: sketch::render(trace, Some(unit.owner()), &marks(trace, occurrence)),
             absorbed_by,
         }
     }
+}
+
+/// What the rule did not see, and what nobody did.
+fn not_visible(trace: &Trace, occurrence: &Occurrence) -> Vec<String> {
+    let mut lines = occurrence.not_visible.clone();
+    if trace.is_truncated() {
+        let judged = trace.spans().len();
+        lines.push(format!("what this trace did beyond the {judged} spans that were judged: it has more"));
+    }
+    lines
 }
 
 /// Whom the call asked; `None` where the occurrence is at a unit.
@@ -224,7 +232,7 @@ mod tests {
     #[test]
     fn no_spans_are_no_findings() {
         let thresholds = Thresholds::default();
-        let settings = Settings { thresholds: &thresholds, max_spans: 10, settled: true };
+        let settings = Settings { thresholds: &thresholds, assembly: Assembly::default() };
         let judgement = judge(TraceId(1), Vec::new(), settings);
         assert_eq!(judgement.occurrences, Vec::new());
         assert_eq!((judgement.summary.spans, judgement.unsettled), (0, false));

@@ -12,7 +12,7 @@ use crate::alert::Receivers;
 use crate::config::Config;
 use crate::findings::{Judgement, Settings, judge};
 use crate::semconv;
-use crate::store::{Claimed, Claims, Finished, Loaded, Policy, Store, StoreError};
+use crate::store::{Claimed, Claims, Finished, Loaded, Policy, Size, Store, StoreError};
 use crate::telemetry::{Metrics, trace};
 
 use super::Progress;
@@ -56,7 +56,8 @@ impl Evaluate {
         // One more than is judged, so that a larger trace is seen to be cut and claims no absence.
         let loading = self.store.load(&wanted, most.saturating_add(1));
         let loaded = loading.instrument(trace::question("load traces")).await?;
-        let judgements = self.judge(claimed, loaded).await;
+        let sizes = self.store.sizes_of(&loaded, self.config.otlp.max_spans_per_trace).await?;
+        let judgements = self.judge(claimed, loaded, sizes).await;
         self.finish(&judgements).instrument(trace::question("replace what is known of traces")).await
     }
 
@@ -84,12 +85,17 @@ impl Evaluate {
     }
 
     /// On a blocking thread: a large trace must not hold up the door.
-    async fn judge(&self, claimed: Vec<Claimed>, loaded: Vec<Loaded>) -> Vec<(Claimed, Judgement)> {
+    async fn judge(
+        &self,
+        claimed: Vec<Claimed>,
+        loaded: Vec<Loaded>,
+        sizes: Vec<Size>,
+    ) -> Vec<(Claimed, Judgement)> {
         let (config, metrics) = (Arc::clone(&self.config), self.metrics.clone());
         let work = move || {
-            let pairs = claimed.into_iter().zip(loaded);
-            let judged = pairs.map(|(claimed, loaded)| {
-                let judgement = judge_one(&claimed, &loaded, &config, &metrics);
+            let traces = claimed.into_iter().zip(loaded).zip(sizes);
+            let judged = traces.map(|((claimed, loaded), size)| {
+                let judgement = judge_one(&claimed, &loaded, size, &config, &metrics);
                 (claimed, judgement)
             });
             judged.collect()
@@ -117,13 +123,18 @@ impl Evaluate {
     }
 }
 
-fn judge_one(claimed: &Claimed, loaded: &Loaded, config: &Config, metrics: &Metrics) -> Judgement {
+fn judge_one(
+    claimed: &Claimed,
+    loaded: &Loaded,
+    size: Size,
+    config: &Config,
+    metrics: &Metrics,
+) -> Judgement {
     let begun = Instant::now();
     let spans = semconv::spans(&loaded.spans, &config.environments.aliases);
     let settings = Settings {
         thresholds: &config.rules,
-        max_spans: config.traces.max_spans_evaluated as usize,
-        settled: claimed.settled,
+        assembly: size.assembly(config.traces.max_spans_evaluated, claimed.settled),
     };
     let judgement = judge(claimed.trace_id, spans, settings);
     for rule in &judgement.panicked {

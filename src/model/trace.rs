@@ -31,11 +31,15 @@ pub struct Assembly {
     pub max_spans: usize,
     /// No span came for the settle period, so that what is absent will probably stay so.
     pub settled: bool,
+    /// Stored spans that are not among those given; they count as left out.
+    pub unread: usize,
+    /// It has as many spans as a trace may have: more may have come and were rejected.
+    pub full: bool,
 }
 
 impl Default for Assembly {
     fn default() -> Self {
-        Self { max_spans: 10_000, settled: true }
+        Self { max_spans: 10_000, settled: true, unread: 0, full: false }
     }
 }
 
@@ -47,6 +51,8 @@ pub enum Defect {
         /// How many were left out.
         left_out: usize,
     },
+    /// It has as many spans as a trace may have; what came after was rejected.
+    Full,
     /// The parent that it names was never received.
     Orphan(SpanIdx),
     /// It is its own ancestor; the link to its parent was cut.
@@ -67,7 +73,7 @@ impl Defect {
     /// The span it concerns; `None` where it concerns the trace.
     pub fn span(self) -> Option<SpanIdx> {
         match self {
-            Self::Truncated { .. } => None,
+            Self::Truncated { .. } | Self::Full => None,
             Self::Orphan(span)
             | Self::Cycle(span)
             | Self::SharedId(span)
@@ -83,6 +89,9 @@ impl fmt::Display for Defect {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Truncated { left_out } => write!(out, "truncated: {left_out} spans above the limit"),
+            Self::Full => {
+                out.write_str("full: as many spans as a trace may have; what came after was rejected")
+            }
             Self::Orphan(_) => out.write_str("orphan: its parent was not received"),
             Self::Cycle(_) => out.write_str("cycle: it is its own ancestor"),
             Self::SharedId(_) => out.write_str("shared id: server and client spans have one id"),
@@ -124,8 +133,12 @@ impl Trace {
     pub fn assemble(spans: Vec<Span>, limits: Assembly) -> Self {
         let (spans, left_out) = tree::canonical(spans, limits.max_spans);
         let (tree, mut defects) = tree::grow(&spans);
+        let left_out = left_out + limits.unread;
         if left_out > 0 {
             defects.push(Defect::Truncated { left_out });
+        }
+        if limits.full {
+            defects.push(Defect::Full);
         }
         for (at, span) in spans.iter().enumerate() {
             if span.ended_before_start {
@@ -148,7 +161,7 @@ impl Trace {
             call_attempts: Vec::new(),
             callees: Vec::new(),
             path: Path::default(),
-            truncated: left_out > 0,
+            truncated: left_out > 0 || limits.full,
             settled: limits.settled,
             spans,
             tree,

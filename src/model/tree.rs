@@ -401,7 +401,7 @@ mod tests {
         for at in 0..10 {
             build.span(0, "shop", Kind::Internal, "work", at, 1);
         }
-        let limits = Assembly { max_spans: 4, settled: true };
+        let limits = Assembly { max_spans: 4, ..Assembly::default() };
         build.spans.reverse();
         let trace = Trace::assemble(build.spans, limits);
         assert_eq!(trace.spans().iter().map(|span| span.id.0).collect::<Vec<_>>(), [1, 2, 3, 4]);
@@ -412,7 +412,7 @@ mod tests {
     #[test]
     fn deep_wide_and_tangled_traces_only_take_time() {
         const MANY: u64 = 100_000;
-        let all = Assembly { max_spans: MANY as usize, settled: true };
+        let all = Assembly { max_spans: MANY as usize, ..Assembly::default() };
         let mut chain = Build::default();
         for at in 0..MANY {
             chain.span(at, "shop", Kind::Client, "GET /", at as i64, 10);

@@ -1,18 +1,21 @@
 //! One export, whichever way it came: decompress, decode, check, redact, trim, store, and only then say so.
 
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use opentelemetry_proto::tonic::trace::v1::ResourceSpans;
 
 use super::budget::Share;
-use super::{Door, read, trim};
+use super::{Door, trim};
 use crate::clock;
+use crate::config::Otlp;
 use crate::decode::bounded::{self, Compression};
-use crate::decode::check::{self, Rejections};
+use crate::decode::check::{self, Reason, Rejections};
 use crate::decode::{DecodeError, otlp};
 use crate::semconv::secrets;
-use crate::store::{Batch, Days, WriteError, encode};
+use crate::store::{Batch, Days, WriteError, Written, encode};
+use crate::telemetry::Sent;
 
 /// How a message is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +35,7 @@ pub(super) struct Incoming {
 /// Accepted: what could be stored is committed.
 #[derive(Debug)]
 pub(super) struct Receipt {
+    pub(super) written: Written,
     /// Spans that never will be.
     pub(super) rejections: Rejections,
 }
@@ -73,43 +77,51 @@ const SMALL: usize = 64 << 10;
 
 /// Takes an export in. Returns when it is committed, or why it is not.
 pub(super) async fn accept(door: &Door, incoming: Incoming) -> Result<Receipt, Refusal> {
+    let most = door.max_request();
+    let small = incoming.bytes.len() < SMALL;
+    let (mut exports, mut rejections, _share) = work(small, move || read(incoming, most)).await?;
+    door.sizes.admit(&mut exports, &mut rejections).await?;
     let limits = door.limits.clone();
     let days = Days::new(clock::now().date(), door.retention);
-    let small = incoming.bytes.len() < SMALL;
-    let prepare = move || prepare(incoming, &limits, &days);
-    let prepared = if small {
-        prepare()
-    } else {
-        let done = tokio::task::spawn_blocking(prepare).await;
-        done.unwrap_or_else(|failed| std::panic::resume_unwind(failed.into_panic()))
-    };
-    let (batch, rejections, _share) = prepared?;
-    door.writer.write(batch).await.map_err(|error| match error {
+    let batch = work(small, move || prepare(exports, &limits, &days)).await;
+    let written = door.writer.write(batch).await.map_err(|error| match error {
         WriteError::Full => Refusal::later("bytes", "too many spans wait to be stored"),
-        WriteError::Unavailable => {
-            Refusal::later("database", "the database cannot store spans at the moment")
-        }
+        WriteError::Unavailable => away(),
     })?;
-    Ok(Receipt { rejections })
+    Ok(Receipt { written, rejections })
 }
 
-/// Everything that needs no waiting.
-fn prepare(
-    incoming: Incoming,
-    limits: &crate::config::Otlp,
-    days: &Days,
-) -> Result<(Batch, Rejections, Share), Refusal> {
-    let most = limits.max_request.0 as usize;
+/// Nothing can be stored, or nobody knows whether it was.
+pub(super) fn away() -> Refusal {
+    Refusal::later("database", "the database cannot store spans at the moment")
+}
+
+/// Does what needs no waiting: here where it is little, else where it keeps nobody waiting.
+async fn work<T: Send + 'static>(small: bool, work: impl FnOnce() -> T + Send + 'static) -> T {
+    if small {
+        return work();
+    }
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|failed| std::panic::resume_unwind(failed.into_panic()))
+}
+
+/// Spans that can be kept.
+fn read(incoming: Incoming, most: usize) -> Result<(Vec<ResourceSpans>, Rejections, Share), Refusal> {
     let Incoming { encoding, compression, bytes, share } = incoming;
     let mut exports = decode(encoding, compression, bytes, most, &share).map_err(|error| match error {
         DecodeError::Malformed(malformed) => Refusal::Malformed(malformed.to_string()),
-        DecodeError::NoRoom(no_room) => read::refusal(no_room, most),
+        DecodeError::NoRoom(no_room) => super::read::refusal(no_room, most),
     })?;
     let rejections = check::check(&mut exports);
+    Ok((exports, rejections, share))
+}
+
+/// Their rows.
+fn prepare(mut exports: Vec<ResourceSpans>, limits: &Otlp, days: &Days) -> Batch {
     // Before anything is cut: half a secret is not recognised, and still half of it.
     secrets::redact(&mut exports);
     trim::trim(&mut exports, limits);
-    Ok((encode(exports, days), rejections, share))
+    encode(exports, days)
 }
 
 fn decode(
@@ -140,24 +152,40 @@ fn decode(
 
 impl Door {
     /// Counts how a request ended.
-    pub(super) fn count(&self, transport: &str, started: Instant, outcome: &Result<Receipt, Refusal>) {
+    pub(super) fn count(
+        &self,
+        transport: &str,
+        peer: IpAddr,
+        started: Instant,
+        outcome: &Result<Receipt, Refusal>,
+    ) {
+        let mut sent = Sent { requests: 1, ..Sent::default() };
         let word = match outcome {
-            Ok(Receipt { rejections }) => {
+            Ok(Receipt { written, rejections }) => {
                 for (reason, count) in rejections.by_reason() {
                     self.metrics.rejection(reason.name(), count);
+                    if reason == Reason::TraceSize {
+                        self.metrics.refusal("trace_size");
+                    }
                 }
                 self.metrics.spans("rejected", rejections.total());
+                sent.stored = written.stored as u64;
+                sent.duplicates = written.duplicates as u64;
+                sent.rejected_spans = rejections.total();
                 if rejections.total() == 0 { "ok" } else { "partial" }
             }
             Err(Refusal::Later { bound, .. }) => {
                 self.metrics.refusal(bound);
+                sent.refused = 1;
                 "refused"
             }
             Err(permanent) => {
                 self.metrics.rejection(permanent.reason(), 1);
+                sent.rejected = 1;
                 "rejected"
             }
         };
+        self.metrics.client(peer, sent);
         self.metrics.request(transport, word, started.elapsed().as_secs_f64());
     }
 }

@@ -22,7 +22,7 @@ use tracing::Instrument as _;
 use super::accept::{Encoding, Incoming, Receipt, Refusal, accept};
 use super::listen::{self, Reply};
 use super::status::Success;
-use super::{Door, read};
+use super::{Door, other_signals, read};
 use crate::decode::bounded::Compression;
 use crate::telemetry::trace;
 
@@ -39,8 +39,8 @@ pub async fn serve(
     listener: TcpListener,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
-    let max_streams = door.limits.max_streams;
-    listen::serve(listener, max_streams, shutdown, move |request, peer| {
+    let limits = door.connections("grpc");
+    listen::serve(listener, limits, shutdown, move |request, peer| {
         let door = Arc::clone(&door);
         async move { answer(&door, request, peer).await }
     })
@@ -55,7 +55,7 @@ async fn answer(door: &Door, request: Request<Body>, peer: IpAddr) -> Response<R
         TRACES => {
             let (started, span) = (Instant::now(), trace::grpc(&TRACES[1..]));
             let outcome = export(door, request).instrument(span.clone()).await;
-            door.count("grpc", started, &outcome);
+            door.count("grpc", peer, started, &outcome);
             match outcome {
                 Ok(receipt) => {
                     trace::end_grpc(&span, Code::Ok);
@@ -68,6 +68,7 @@ async fn answer(door: &Door, request: Request<Body>, peer: IpAddr) -> Response<R
                 }
             }
         }
+        LOGS | METRICS if door.refuses_others() => failure(&Status::unimplemented(other_signals::REFUSED)),
         LOGS | METRICS => match read::discard(door, request.into_body(), door.max_request() + PREFIX).await {
             Ok(()) => {
                 let notice = door.notices.due(peer, Instant::now()).unwrap_or_default();

@@ -20,7 +20,7 @@ use tracing::Instrument as _;
 use super::accept::{Encoding, Incoming, Receipt, Refusal, accept};
 use super::listen::{self, Reply};
 use super::status::{Success, plain};
-use super::{Door, grpc, read};
+use super::{Door, grpc, other_signals, read};
 use crate::decode::bounded::Compression;
 use crate::telemetry::trace;
 
@@ -30,8 +30,8 @@ pub async fn serve(
     listener: TcpListener,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
-    let max_streams = door.limits.max_streams;
-    listen::serve(listener, max_streams, shutdown, move |request, peer| {
+    let limits = door.connections("http");
+    listen::serve(listener, limits, shutdown, move |request, peer| {
         let door = Arc::clone(&door);
         async move { answer(&door, request, peer).await }
     })
@@ -51,6 +51,9 @@ async fn answer(door: &Door, request: Request<Body>, peer: IpAddr) -> Response<R
     if !is_traces && !matches!(path, "/v1/logs" | "/v1/metrics") {
         return reply(StatusCode::NOT_FOUND, spoken, plain(Code::NotFound, &lost(path), spoken));
     }
+    if !is_traces && door.refuses_others() {
+        return reply(StatusCode::NOT_FOUND, spoken, plain(Code::NotFound, other_signals::REFUSED, spoken));
+    }
     if request.method() != Method::POST {
         let body = plain(Code::Unimplemented, "OTLP is sent with POST", spoken);
         let mut response = reply(StatusCode::METHOD_NOT_ALLOWED, spoken, body);
@@ -63,7 +66,7 @@ async fn answer(door: &Door, request: Request<Body>, peer: IpAddr) -> Response<R
             Ok(encoding) => export(door, request, encoding).instrument(span.clone()).await,
             Err(refusal) => Err(refusal),
         };
-        door.count("http", started, &outcome);
+        door.count("http", peer, started, &outcome);
         let status = outcome.as_ref().map_or_else(Refusal::http, |_| StatusCode::OK);
         trace::end_http(&span, status.as_u16());
         outcome.map(|receipt| Success::from(&receipt))

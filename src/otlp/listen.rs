@@ -1,7 +1,7 @@
 //! Connections: who may come in, for how long, and how they end. HTTP/1.1 and HTTP/2 without TLS on one port.
 //!
-//! A client that sends its headers slowly, or nothing at all, is cut off; one that sends a body slowly is `read`'s
-//! business. When told to stop, it takes no more connections and lets requests in flight finish.
+//! A client that sends its headers slowly, or nothing at all, or does not take its answers, is cut off; one that sends
+//! a body slowly is `read`'s business. When told to stop, it takes no more connections and lets requests in flight finish.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -23,18 +23,20 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
+use crate::telemetry::Metrics;
+
 /// The body of a reply.
 pub(super) type Reply = UnsyncBoxBody<Bytes, Infallible>;
 
 /// Connections at once; more wait in the system's queue.
-const MOST_CONNECTIONS: usize = 1_024;
-
-/// For the headers of a request, and between requests of one HTTP/1.1 connection. Longer than exporters' pauses.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(75);
+pub const MOST_CONNECTIONS: usize = 1_024;
 
 /// HTTP/2: a silent peer is asked for a sign of life after so long, and given so long to answer.
 const PING_EVERY: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// For a connection that is told to end.
+const FAREWELL: Duration = Duration::from_secs(5);
 
 const MAX_HEADERS: u32 = 16 << 10;
 
@@ -45,10 +47,23 @@ const CONNECTION_WINDOW: u32 = 1 << 20;
 /// How an HTTP/2 connection without TLS begins (RFC 9113 §3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
+/// What one connection may do.
+#[derive(Clone)]
+pub(super) struct Limits {
+    /// Requests at once, over HTTP/2.
+    pub(super) max_streams: u32,
+    /// For the headers of a request, and without any request.
+    pub(super) idle: Duration,
+    /// Counts connections.
+    pub(super) metrics: Metrics,
+    /// Under this name.
+    pub(super) transport: &'static str,
+}
+
 /// Serves until `shutdown` resolves and all requests in flight are answered.
 pub(super) async fn serve<H, R>(
     listener: TcpListener,
-    max_streams: u32,
+    limits: Limits,
     shutdown: impl Future<Output = ()>,
     handle: H,
 ) -> io::Result<()>
@@ -74,9 +89,11 @@ where
             }
             (slot, accepted) = next => match accepted {
                 Ok((stream, peer)) => {
-                    let (handle, stopped) = (handle.clone(), stop.subscribe());
+                    let (handle, stopped, limits) = (handle.clone(), stop.subscribe(), limits.clone());
                     connections.spawn(async move {
-                        connection(stream, peer.ip(), max_streams, stopped, handle).await;
+                        limits.metrics.connection(limits.transport, 1);
+                        connection(stream, peer.ip(), &limits, stopped, handle).await;
+                        limits.metrics.connection(limits.transport, -1);
                         drop(slot);
                     });
                 }
@@ -97,7 +114,7 @@ where
 async fn connection<H, R>(
     stream: TcpStream,
     peer: IpAddr,
-    max_streams: u32,
+    limits: &Limits,
     mut stopped: watch::Receiver<bool>,
     handle: H,
 ) where
@@ -107,55 +124,99 @@ async fn connection<H, R>(
     // Replies are small and somebody waits for each of them. A peer that is gone already shows below.
     let _no_delay = stream.set_nodelay(true);
     let is_http2 = tokio::select! {
-        begun = timeout(HEADER_TIMEOUT, begins_like_http2(&stream)) => match begun {
+        begun = timeout(limits.idle, begins_like_http2(&stream)) => match begun {
             Ok(Ok(is_http2)) => is_http2,
             Ok(Err(_)) | Err(_) => return,
         },
         _ = stopped.wait_for(|stop| *stop) => return,
     };
+    let asked = Asked::default();
+    let counted = asked.clone();
     let service = service_fn(move |request| {
-        let reply = handle(request, peer);
-        async move { Ok::<_, Infallible>(reply.await) }
+        let (reply, open) = (handle(request, peer), counted.begin());
+        async move {
+            let reply = reply.await;
+            drop(open);
+            Ok::<_, Infallible>(reply)
+        }
     });
     let io = TokioIo::new(stream);
     let ended = if is_http2 {
         let mut builder = http2::Builder::new(TokioExecutor::new());
         builder
             .timer(TokioTimer::new())
-            .max_concurrent_streams(max_streams)
+            .max_concurrent_streams(limits.max_streams)
             .max_header_list_size(MAX_HEADERS)
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .keep_alive_interval(PING_EVERY)
             .keep_alive_timeout(PING_TIMEOUT);
         let connection = builder.serve_connection(io, service);
-        run(connection, stopped, http2::Connection::graceful_shutdown).await
+        run(connection, stopped, asked.idle(limits.idle), http2::Connection::graceful_shutdown).await
     } else {
         let mut builder = http1::Builder::new();
         builder
             .timer(TokioTimer::new())
-            .header_read_timeout(HEADER_TIMEOUT)
+            .header_read_timeout(limits.idle)
             .max_buf_size(MAX_HEADERS as usize * 4);
         let connection = builder.serve_connection(io, service);
-        run(connection, stopped, http1::Connection::graceful_shutdown).await
+        run(connection, stopped, asked.idle(limits.idle), http1::Connection::graceful_shutdown).await
     };
     if let Err(error) = ended {
         tracing::debug!(%error, %peer, "a connection broke");
     }
 }
 
-async fn run<C: Future>(
+async fn run<C: Future<Output = hyper::Result<()>>>(
     connection: C,
     mut stopped: watch::Receiver<bool>,
+    idle: impl Future<Output = ()>,
     shut_down: fn(Pin<&mut C>),
 ) -> C::Output {
     let mut connection = pin!(connection);
-    tokio::select! {
+    let told = tokio::select! {
         ended = connection.as_mut() => return ended,
-        _ = stopped.wait_for(|stop| *stop) => {}
-    }
+        _ = stopped.wait_for(|stop| *stop) => true,
+        () = idle => false,
+    };
     shut_down(connection.as_mut());
-    connection.await
+    if told {
+        return connection.await;
+    }
+    // A peer that does not take its last answers, or the farewell, is not waited for.
+    timeout(FAREWELL, connection).await.unwrap_or(Ok(()))
+}
+
+/// Requests of one connection that are being answered.
+#[derive(Clone, Default)]
+struct Asked(watch::Sender<usize>);
+
+/// One of them, until it is dropped.
+struct Open(watch::Sender<usize>);
+
+impl Asked {
+    fn begin(&self) -> Open {
+        self.0.send_modify(|count| *count += 1);
+        Open(self.0.clone())
+    }
+
+    /// Resolves when there was none for so long.
+    async fn idle(self, long: Duration) {
+        let mut count = self.0.subscribe();
+        loop {
+            // The sender is held here, so neither wait can fail.
+            drop(count.wait_for(|count| *count == 0).await);
+            if timeout(long, count.changed()).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.send_modify(|count| *count -= 1);
+    }
 }
 
 /// Looks at the first bytes without taking them.

@@ -15,14 +15,17 @@ pub mod http;
 mod listen;
 mod other_signals;
 mod read;
+mod sizes;
 mod status;
 mod trim;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use listen::MOST_CONNECTIONS;
+
 use crate::config;
-use crate::store::Writer;
+use crate::store::{Store, Writer};
 use crate::telemetry::Metrics;
 
 /// What both transports share.
@@ -33,11 +36,18 @@ pub struct Door {
     writer: Writer,
     metrics: Metrics,
     notices: other_signals::Notices,
+    sizes: sizes::Sizes,
 }
 
 impl Door {
     /// A door into the store. `retention` tells how old a span may be to be kept under its own day.
-    pub fn new(limits: &config::Otlp, retention: Duration, writer: Writer, metrics: Metrics) -> Arc<Self> {
+    pub fn new(
+        limits: &config::Otlp,
+        retention: Duration,
+        store: Store,
+        writer: Writer,
+        metrics: Metrics,
+    ) -> Arc<Self> {
         Arc::new(Self {
             limits: limits.clone(),
             retention,
@@ -45,7 +55,26 @@ impl Door {
             writer,
             metrics,
             notices: other_signals::Notices::default(),
+            sizes: sizes::Sizes::new(store, limits.max_spans_per_trace),
         })
+    }
+
+    fn connections(&self, transport: &'static str) -> listen::Limits {
+        listen::Limits {
+            max_streams: self.limits.max_streams,
+            idle: self.limits.idle_timeout.0,
+            metrics: self.metrics.clone(),
+            transport,
+        }
+    }
+
+    /// Logs and metrics are not served; counts one that came.
+    fn refuses_others(&self) -> bool {
+        let refuses = self.limits.other_signals == config::OtherSignals::Refuse;
+        if refuses {
+            self.metrics.rejection("other_signal", 1);
+        }
+        refuses
     }
 
     /// Largest body and largest decompressed body.

@@ -1,5 +1,5 @@
-//! Logs and metrics: accepted and discarded, because senders often have one endpoint for all signals and would
-//! otherwise complain for ever. Now and then they are told so.
+//! Logs and metrics: accepted and discarded unless set otherwise, because senders often have one endpoint for all
+//! signals and would otherwise complain for ever. Now and then they are told so.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -8,6 +8,9 @@ use std::time::{Duration, Instant};
 
 /// Told to a client once in a while, as a partial success that rejects nothing.
 pub(super) const NOTICE: &str = "debunk analyses traces only; set OTEL_METRICS_EXPORTER=none and OTEL_LOGS_EXPORTER=none, or send these elsewhere";
+
+/// Told where they are not even discarded.
+pub(super) const REFUSED: &str = "debunk serves traces only, and is set to refuse other signals; set OTEL_METRICS_EXPORTER=none and OTEL_LOGS_EXPORTER=none, or send these elsewhere";
 
 const PAUSE: Duration = Duration::from_mins(1);
 

@@ -17,6 +17,7 @@ pub mod private;
 pub mod query;
 mod replay;
 mod retention;
+mod sizes;
 mod spans;
 mod writer;
 
@@ -39,6 +40,7 @@ pub use load::{Loaded, TraceDays};
 pub use outbox::{Change, DueDelivery, Example, NewDelivery, Tried};
 pub use pending::{Backlog, Claimed, Claims};
 pub use replay::{Known, Shows};
+pub use sizes::Size;
 pub use spans::{Batch, Days, encode};
 pub use writer::{WriteError, Writer, Written};
 

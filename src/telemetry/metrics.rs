@@ -1,6 +1,7 @@
 //! Every metric name. Label values come from small fixed sets, never from spans.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicI64, AtomicU64};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -12,6 +13,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 use time::OffsetDateTime;
 
+use super::clients::{Clients, Sent, Table as ClientTable};
 use crate::clock;
 
 macro_rules! label_set {
@@ -49,7 +51,7 @@ pub struct LoopSteps {
 }
 
 /// Why requests are refused for now, one bound each.
-pub const BOUNDS: [&str; 5] = ["bytes", "streams", "database", "trace_size", "disk"];
+pub const BOUNDS: [&str; 6] = ["bytes", "streams", "database", "trace_size", "disk", "time"];
 
 /// All counters, gauges and histograms of the process. Cheap to clone.
 #[derive(Clone)]
@@ -64,6 +66,8 @@ struct Inner {
     request_duration: Family<Transport, Histogram>,
     commit_duration: Histogram,
     in_flight: Gauge,
+    connections: Family<Transport, Gauge>,
+    clients: ClientTable,
     last_span: Gauge<f64, AtomicU64>,
     pending: Gauge,
     lag: Gauge<f64, AtomicU64>,
@@ -104,6 +108,8 @@ impl Metrics {
             request_duration: Family::new_with_constructor(seconds),
             commit_duration: seconds(),
             in_flight: Gauge::default(),
+            connections: Family::default(),
+            clients: ClientTable::default(),
             last_span: Gauge::default(),
             pending: Gauge::default(),
             lag: Gauge::default(),
@@ -152,7 +158,7 @@ impl Metrics {
         self.0.rejections.get_or_create(&Reason { reason: reason.to_owned() }).inc_by(count);
     }
 
-    /// Something was refused for now. `bound`: `bytes`, `streams`, `database`, `trace_size`, `disk`.
+    /// Something was refused by one of [`BOUNDS`].
     pub fn refusal(&self, bound: &str) {
         self.0.refusals.get_or_create(&Bound { bound: bound.to_owned() }).inc();
     }
@@ -160,6 +166,31 @@ impl Metrics {
     /// A commit of spans took so long.
     pub fn commit(&self, seconds: f64) {
         self.0.commit_duration.observe(seconds);
+    }
+
+    /// A connection came (1) or went (-1).
+    pub fn connection(&self, transport: &str, change: i64) {
+        self.0.connections.get_or_create(&Transport { transport: transport.to_owned() }).inc_by(change);
+    }
+
+    /// Connections that are open now.
+    pub fn connections(&self, transport: &str) -> i64 {
+        self.0.connections.get_or_create(&Transport { transport: transport.to_owned() }).get()
+    }
+
+    /// A peer's request ended.
+    pub fn client(&self, peer: IpAddr, sent: Sent) {
+        self.0.clients.add(peer, sent, clock::now());
+    }
+
+    /// What each peer sent.
+    pub fn clients(&self) -> Clients {
+        self.0.clients.read()
+    }
+
+    /// Spans that ended so, in all.
+    pub fn spans_so_far(&self, outcome: &str) -> u64 {
+        self.0.spans.get_or_create(&Outcome { outcome: outcome.to_owned() }).get()
     }
 
     /// Bytes of requests being read or waiting for their commit.
@@ -290,6 +321,7 @@ impl Inner {
         registry.register("request_duration_seconds", "OTLP requests", self.request_duration.clone());
         registry.register("commit_duration_seconds", "Commits of spans", self.commit_duration.clone());
         registry.register("in_flight_bytes", "Requests being read or committed", self.in_flight.clone());
+        registry.register("connections", "Connections of senders", self.connections.clone());
         registry.register(
             "last_span_timestamp_seconds",
             "Receipt of the newest span",

@@ -1,5 +1,6 @@
 //! Our own logs, metrics and spans.
 
+mod clients;
 pub mod metrics;
 pub mod trace;
 
@@ -20,6 +21,7 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer, fmt};
 
+pub use clients::{Clients, Sent};
 pub use metrics::{BOUNDS, LoopSteps, Metrics};
 
 /// How we call ourselves in our own spans.

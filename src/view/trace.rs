@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::cursor::narrow;
 use super::{Cursor, Failure, Shown, json};
-use crate::model::{Assembly, Received, Span, SpanId, SpanIdx, Trace, TraceId};
+use crate::model::{Received, Span, SpanId, SpanIdx, Trace, TraceId};
 use crate::semconv;
 use crate::store::occurrences::Sighting;
 use crate::store::query::TraceRow;
@@ -100,7 +100,8 @@ impl Shown {
             self.store.trace(id),
             self.store.occurrences_in(id, MAX_OCCURRENCES),
         )?;
-        let is_cut = loaded.iter().any(|loaded| loaded.truncated);
+        let size = self.store.sizes_of(&loaded, self.config.otlp.max_spans_per_trace).await?;
+        let size = size.first().copied().unwrap_or_default();
         let received: Vec<Received> = loaded.into_iter().flat_map(|loaded| loaded.spans).collect();
         if received.is_empty() {
             return Ok(None);
@@ -111,18 +112,14 @@ impl Shown {
         let view = tokio::task::spawn_blocking(move || {
             let read = semconv::spans(&received, &aliases);
             let origins = Origins::of(&read, &received);
-            let trace = Trace::assemble(read, Assembly { max_spans: most as usize, settled: !pending });
+            let trace = Trace::assemble(read, size.assembly(most, !pending));
             view(id, &trace, &origins, &part, occurrences)
         });
         let view = view.await.map_err(|error| {
             tracing::error!(trace = %id, %error, "cannot assemble a trace for a page");
             Failure::Broken
         })?;
-        let mut view = view?;
-        if is_cut {
-            view.defects.insert(0, format!("truncated: only the first {most} spans are shown and judged"));
-        }
-        Ok(Some(TraceView { summary, pending, ..view }))
+        Ok(Some(TraceView { summary, pending, ..view? }))
     }
 }
 

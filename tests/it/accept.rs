@@ -4,6 +4,8 @@ mod bad;
 mod exporters;
 mod good;
 mod house;
+mod idle;
 mod limits;
 mod lost;
 mod send;
+mod sizes;

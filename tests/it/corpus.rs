@@ -20,7 +20,7 @@ const CLEAN: &[&str] = &["dsb-hotel", "dsb-media", "kieker-bookstore"];
 fn judged(traces: &Traces, id: TraceId) -> Judgement {
     let spans = semconv::spans(&traces[&id], &BTreeMap::new());
     let thresholds = Thresholds::default();
-    judge(id, spans, Settings { thresholds: &thresholds, max_spans: 10_000, settled: true })
+    judge(id, spans, Settings { thresholds: &thresholds, assembly: Assembly::default() })
 }
 
 /// What would be shown of one trace, absorbed or not.
@@ -152,7 +152,7 @@ fn our_own_recordings_are_judged_rightly() {
 #[test]
 fn order_and_repetition_change_no_judgement() {
     let thresholds = Thresholds::default();
-    let settings = Settings { thresholds: &thresholds, max_spans: 10_000, settled: true };
+    let settings = Settings { thresholds: &thresholds, assembly: Assembly::default() };
     for name in ["lab-python", "lab-node"] {
         for (id, received) in read(Path::new("tests/data"), name) {
             let spans = semconv::spans(&received, &BTreeMap::new());

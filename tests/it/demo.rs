@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use debunk::commands::demo::{Args, run_into};
 use debunk::findings::{Settings, judge_all};
-use debunk::model::Received;
+use debunk::model::{Assembly, Received};
 use debunk::rules::Thresholds;
 use debunk::semconv;
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
@@ -149,7 +149,7 @@ async fn the_faults_of_the_shop_are_real_and_its_twins_are_sound() {
 fn the_judge_finds_the_faults_and_nothing_else(sent: &[ResourceSpans]) {
     let spans = semconv::spans(&Received::flatten(sent.to_vec()), &BTreeMap::new());
     let thresholds = Thresholds::default();
-    let settings = Settings { thresholds: &thresholds, max_spans: 10_000, settled: true };
+    let settings = Settings { thresholds: &thresholds, assembly: Assembly::default() };
     let mut found: BTreeMap<_, usize> = BTreeMap::new();
     for judgement in judge_all(spans, settings) {
         assert_eq!(judgement.panicked, Vec::<&str>::new());

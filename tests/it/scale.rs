@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use debunk::findings::{Judgement, Settings, judge};
-use debunk::model::{Received, TraceId};
+use debunk::model::{Assembly, Received, TraceId};
 use debunk::rules::Thresholds;
 use debunk::semconv;
 use debunk::sketch;
@@ -34,7 +34,7 @@ fn at_ms(one: &mut Received, offset_ms: u64, long_ms: u64) {
 
 fn judged_in_time(what: &str, received: &[Received]) -> Judgement {
     let thresholds = Thresholds::default();
-    let settings = Settings { thresholds: &thresholds, max_spans: SPANS, settled: true };
+    let settings = Settings { thresholds: &thresholds, assembly: Assembly::default() };
     let begin = Instant::now();
     let spans = semconv::spans(received, &BTreeMap::new());
     let judgement = judge(TraceId(7), spans, settings);
@@ -112,10 +112,16 @@ fn every_span_of_the_same_id() {
 
 #[test]
 fn more_spans_than_are_judged_are_counted() {
-    let drawing = "|===| a  server  GET /\n| = |   a  client  GET b/items\n";
-    let many = repeated(drawing, SPANS + 500, |at, one| at_ms(one, at as u64, 1));
+    let drawing = "|===| a  server  GET /\n| = |   a  db  SELECT * FROM items WHERE order_id = ?\n";
+    let mut many = repeated(drawing, SPANS + 500, |at, one| at_ms(one, at as u64 * 2, 1));
+    many[0].span.end_time_unix_nano += 60_000 * MILLI_NS;
     let judgement = judged_in_time("too many", &many);
     assert_eq!(judgement.summary.spans as usize, SPANS);
     assert!(!judgement.summary.complete);
     assert!(judgement.summary.defects.iter().any(|defect| defect.contains("501")), "{:?}", judgement.summary);
+    let unseen = "what this trace did beyond the 10000 spans that were judged: it has more";
+    assert!(!judgement.occurrences.is_empty());
+    for found in &judgement.occurrences {
+        assert!(found.not_visible.iter().any(|line| line == unseen), "{:?}", found.not_visible);
+    }
 }

@@ -52,6 +52,11 @@ impl House {
         Self { database: Some(database), ..Self::on(store, limits).await }
     }
 
+    /// Another door before the same database.
+    pub(super) async fn replica(&self, limits: config::Otlp) -> Self {
+        Self::on(self.database.as_ref().unwrap().store.clone(), limits).await
+    }
+
     /// Nobody listens where the database should be.
     pub(super) async fn without_database() -> Self {
         let nowhere = PgConnectOptions::new_without_pgpass().host("127.0.0.1").port(1).username("nobody");
@@ -62,8 +67,8 @@ impl House {
 
     async fn on(store: Store, limits: config::Otlp) -> Self {
         let metrics = Metrics::new();
-        let (writer, work) = Writer::start(store, metrics.clone(), 64 << 20);
-        let door = Door::new(&limits, Duration::from_hours(7 * 24), writer, metrics.clone());
+        let (writer, work) = Writer::start(store.clone(), metrics.clone(), 64 << 20);
+        let door = Door::new(&limits, Duration::from_hours(7 * 24), store, writer, metrics.clone());
         let [one, other] = [TcpListener::bind("127.0.0.1:0").await, TcpListener::bind("127.0.0.1:0").await];
         let (one, other) = (one.unwrap(), other.unwrap());
         let (grpc, http) = (one.local_addr().unwrap(), other.local_addr().unwrap());
@@ -307,6 +312,16 @@ pub(super) fn pack(packing: Packing, bytes: &[u8]) -> Vec<u8> {
         }
         Packing::Zstd => zstd::encode_all(bytes, 1).unwrap(),
     }
+}
+
+/// A body that begins, and goes on when told to.
+pub(super) fn slow_body(first: usize) -> (tokio::sync::mpsc::Sender<Bytes>, reqwest::Body) {
+    let (sender, receiver) = tokio::sync::mpsc::channel(1);
+    let first = Bytes::from(vec![b' '; first]);
+    let rest = tokio_stream::wrappers::ReceiverStream::new(receiver);
+    let chunks = futures::StreamExt::chain(futures::stream::iter([first]), rest);
+    let chunks = futures::StreamExt::map(chunks, Ok::<_, std::io::Error>);
+    (sender, reqwest::Body::wrap_stream(chunks))
 }
 
 /// A codec that passes bytes through, so that a test may send anything.

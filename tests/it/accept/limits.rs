@@ -7,7 +7,7 @@ use debunk::config;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::house::{Answer, House, PACKINGS, Packing, TRANSPORTS, Transport, client, request};
+use super::house::{Answer, House, PACKINGS, Packing, TRANSPORTS, Transport, client, request, slow_body};
 
 fn small() -> config::Otlp {
     config::Otlp {
@@ -69,16 +69,6 @@ async fn what_is_small_on_the_wire_and_large_in_memory_is_too_large() {
         format!(r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{}{{}}]}}]}}]}}"#, "{},".repeat(1 << 20));
     assert_eq!(Transport::HttpJson.send(&house, text.into(), Packing::None).await, Answer::TooLarge);
     house.close().await;
-}
-
-/// A body that begins, and goes on when told to.
-fn slow_body(first: usize) -> (tokio::sync::mpsc::Sender<Bytes>, reqwest::Body) {
-    let (sender, receiver) = tokio::sync::mpsc::channel(1);
-    let first = Bytes::from(vec![b' '; first]);
-    let rest = tokio_stream::wrappers::ReceiverStream::new(receiver);
-    let chunks = futures::StreamExt::chain(futures::stream::iter([first]), rest);
-    let chunks = futures::StreamExt::map(chunks, Ok::<_, std::io::Error>);
-    (sender, reqwest::Body::wrap_stream(chunks))
 }
 
 #[tokio::test]

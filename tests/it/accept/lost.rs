@@ -1,10 +1,11 @@
 //! Other signals, other paths, other ports: accepted where that helps, and told the way where not.
 
 use bytes::Bytes;
+use debunk::config;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
 use prost::Message;
 
-use super::house::{EXPORT, House, Packing, call, call_at, client};
+use super::house::{Answer, EXPORT, House, Packing, TRANSPORTS, call, call_at, client, request};
 
 #[tokio::test]
 async fn logs_and_metrics_are_accepted_and_their_sender_is_told_once() {
@@ -28,6 +29,32 @@ async fn logs_and_metrics_are_accepted_and_their_sender_is_told_once() {
     assert_eq!(first.rejected_spans, 0);
     assert!(first.error_message.starts_with("debunk analyses traces only"), "{}", first.error_message);
     assert_eq!(notices, vec![Bytes::new(); 4]);
+    house.close().await;
+}
+
+#[tokio::test]
+async fn other_signals_are_refused_where_that_is_set_and_traces_are_not() {
+    let other_signals = config::OtherSignals::Refuse;
+    let house = House::with(config::Otlp { other_signals, ..config::Otlp::default() }).await;
+    for signal in ["logs", "metrics"] {
+        let url = format!("http://{}/v1/{signal}", house.http);
+        let sent = client().post(url).header("content-type", "application/json").body("{}");
+        let response = sent.send().await.unwrap();
+        assert_eq!(response.status(), 404, "{signal}");
+        let status: serde_json::Value = serde_json::from_slice(&response.bytes().await.unwrap()).unwrap();
+        assert!(status["message"].as_str().unwrap().contains("OTEL_LOGS_EXPORTER=none"), "{status}");
+    }
+    for path in [
+        "/opentelemetry.proto.collector.logs.v1.LogsService/Export",
+        "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
+    ] {
+        let status = call(&house, path, vec![0x0a, 0x00], Packing::None, None).await.unwrap_err();
+        assert_eq!(status.code(), tonic::Code::Unimplemented);
+    }
+    for transport in TRANSPORTS {
+        assert_eq!(transport.export(&house, &request(1, 10)).await, Answer::Accepted, "{transport:?}");
+    }
+    assert_eq!(house.metric("debunk_rejections_total{reason=\"other_signal\"}").as_deref(), Some("4"));
     house.close().await;
 }
 

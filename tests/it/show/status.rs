@@ -3,7 +3,7 @@
 use debunk::clock;
 use debunk::config::Config;
 use debunk::loops::{Progress, Supervisor};
-use debunk::telemetry::Metrics;
+use debunk::telemetry::{Metrics, Sent};
 use debunk::view::Shown;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use serde_json::json;
@@ -26,6 +26,13 @@ async fn status_says_what_runs_what_is_bounded_and_what_is_stored() {
     let metrics = Metrics::new();
     metrics.refusal("bytes");
     metrics.in_flight(77);
+    metrics.spans("duplicate", 4);
+    metrics.connection("grpc", 1);
+    let (quiet, loud) = ([10, 0, 0, 1].into(), [10, 0, 0, 2].into());
+    metrics.client(quiet, Sent { requests: 1, rejected: 1, ..Sent::default() });
+    for _ in 0..2 {
+        metrics.client(loud, Sent { requests: 1, stored: 5, duplicates: 2, ..Sent::default() });
+    }
     let mut supervisor = Supervisor::new(metrics.clone());
     supervisor
         .repeat("keep", std::time::Duration::from_secs(1), || async { Ok::<_, String>(Progress::Idle) });
@@ -52,7 +59,20 @@ async fn status_says_what_runs_what_is_bounded_and_what_is_stored() {
     assert_eq!(status["pending"]["traces"], 1);
     assert_eq!(status["bounds"]["in_flight_bytes"], 77);
     assert_eq!(status["bounds"]["max_in_flight_bytes"], 256 << 20);
-    assert_eq!(status["bounds"]["refused"][0], json!({"bound": "bytes", "requests": 1}));
+    assert_eq!(
+        status["bounds"]["refused"][0],
+        json!({"bound": "bytes", "requests": 1, "used": 77, "most": 256 << 20})
+    );
+    assert_eq!(
+        (&status["bounds"]["grpc_connections"], &status["bounds"]["http_connections"]),
+        (&json!(1), &json!(0))
+    );
+    assert_eq!(status["spans"], json!({"stored": 0, "duplicate": 4, "rejected": 0}));
+    let [first, second] = status["clients"].as_array().unwrap().as_slice() else { panic!("{status}") };
+    assert_eq!((&first["address"], &second["address"]), (&json!("10.0.0.2"), &json!("10.0.0.1")));
+    assert_eq!((&first["stored_spans"], &first["duplicate_spans"]), (&json!(10), &json!(4)));
+    assert_eq!(second["rejected_requests"], 1);
+    assert_eq!(status.get("former_clients"), None);
     assert_eq!(status["storage"]["days"][0]["day"], clock::now().date().to_string());
     assert_eq!(status["storage"]["days"].as_array().unwrap().len(), 1);
     assert!(0 < status["storage"]["bytes"].as_i64().unwrap());
