@@ -19,6 +19,7 @@ use tracing::Instrument as _;
 
 use crate::alert::Receivers;
 use crate::config::Config;
+use crate::findings::judge;
 use crate::loops::{self, Deliver, Evaluate, Progress, Schedule, Supervisor};
 use crate::otlp::{self, Door};
 use crate::store::private::{Keeper, PrivateError, PrivateServer};
@@ -136,8 +137,8 @@ fn start_loops(
     metrics: &Metrics,
 ) {
     for _ in 0..config.traces.workers {
-        let evaluate =
-            Evaluate::new(store.clone(), Arc::clone(config), Arc::clone(receivers), metrics.clone());
+        let (config, receivers) = (Arc::clone(config), Arc::clone(receivers));
+        let evaluate = Evaluate::new(store.clone(), config, receivers, metrics.clone(), judge);
         supervisor.repeat("evaluate", LOOK_EVERY, move || {
             let evaluate = evaluate.clone();
             async move { evaluate.step().await }

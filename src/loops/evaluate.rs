@@ -1,8 +1,9 @@
 //! Judges traces that have been quiet: claim, load, judge, replace. No transaction is open between the four.
 //!
 //! A step that fails, or a replica that dies, leaves the claim to run out; another look starts from the stored
-//! spans. What it does not do: decide when a finding opens (`findings::life`) or whom to tell (`alert`).
+//! spans. A trace on which looks keep failing is set aside, and takes no other with it. What it does not do: decide when a finding opens (`findings::life`) or whom to tell (`alert`).
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,7 +11,8 @@ use tracing::Instrument as _;
 
 use crate::alert::Receivers;
 use crate::config::Config;
-use crate::findings::{Judgement, Settings, judge};
+use crate::findings::{Judgement, Settings};
+use crate::model::{Span, TraceId};
 use crate::semconv;
 use crate::store::{Claimed, Claims, Finished, Loaded, Policy, Size, Store, StoreError};
 use crate::telemetry::{Metrics, trace};
@@ -22,6 +24,9 @@ const BATCH: u32 = 32;
 /// Looks at one trace that came to nothing before it is set aside.
 const MAX_ATTEMPTS: i32 = 5;
 
+/// What judges one trace: [`findings::judge`](crate::findings::judge).
+pub type Judge = fn(TraceId, Vec<Span>, Settings<'_>) -> Judgement;
+
 /// Judges traces. Several may run, here and in other processes.
 #[derive(Clone)]
 pub struct Evaluate {
@@ -29,12 +34,19 @@ pub struct Evaluate {
     config: Arc<Config>,
     receivers: Arc<Receivers>,
     metrics: Metrics,
+    judge: Judge,
 }
 
 impl Evaluate {
-    /// With the settings in force and those who are told of changes.
-    pub fn new(store: Store, config: Arc<Config>, receivers: Arc<Receivers>, metrics: Metrics) -> Self {
-        Self { store, config, receivers, metrics }
+    /// With the settings in force, those who are told of changes, and what judges.
+    pub fn new(
+        store: Store,
+        config: Arc<Config>,
+        receivers: Arc<Receivers>,
+        metrics: Metrics,
+        judge: Judge,
+    ) -> Self {
+        Self { store, config, receivers, metrics, judge }
     }
 
     /// Judges what is due, a batch at most.
@@ -46,11 +58,17 @@ impl Evaluate {
         if claimed.is_empty() {
             return Ok(if poisoned.is_empty() { Progress::Idle } else { Progress::Worked });
         }
-        self.look(claimed).instrument(trace::work("evaluate")).await?;
+        let (first, again): (Vec<_>, Vec<_>) = claimed.into_iter().partition(|claimed| claimed.attempts == 1);
+        for claimed in [first, again] {
+            self.look(claimed).instrument(trace::work("evaluate")).await?;
+        }
         Ok(Progress::Worked)
     }
 
     async fn look(&self, claimed: Vec<Claimed>) -> Result<(), StoreError> {
+        if claimed.is_empty() {
+            return Ok(());
+        }
         let most = self.config.traces.max_spans_evaluated;
         let wanted: Vec<_> = claimed.iter().map(Claimed::days).collect();
         // One more than is judged, so that a larger trace is seen to be cut and claims no absence.
@@ -91,17 +109,41 @@ impl Evaluate {
         loaded: Vec<Loaded>,
         sizes: Vec<Size>,
     ) -> Vec<(Claimed, Judgement)> {
-        let (config, metrics) = (Arc::clone(&self.config), self.metrics.clone());
+        let own = self.clone();
         let work = move || {
             let traces = claimed.into_iter().zip(loaded).zip(sizes);
-            let judged = traces.map(|((claimed, loaded), size)| {
-                let judgement = judge_one(&claimed, &loaded, size, &config, &metrics);
-                (claimed, judgement)
+            let judged = traces.filter_map(|((claimed, loaded), size)| {
+                let judgement = own.judge_one(&claimed, &loaded, size)?;
+                Some((claimed, judgement))
             });
             judged.collect()
         };
-        // Rules are caught one by one inside; what is left to panic is a defect of ours, and the leases run out.
-        tokio::task::spawn_blocking(work).await.expect("judging a trace does not panic")
+        tokio::task::spawn_blocking(work).await.expect("what judges is caught")
+    }
+
+    /// Rules are caught one by one inside; what is left to panic is a defect of ours. That look is void: the lease
+    /// runs out, and after a few more the trace is set aside.
+    fn judge_one(&self, claimed: &Claimed, loaded: &Loaded, size: Size) -> Option<Judgement> {
+        let begun = Instant::now();
+        let settings = Settings {
+            thresholds: &self.config.rules,
+            assembly: size.assembly(self.config.traces.max_spans_evaluated, claimed.settled),
+        };
+        let judged = catch_unwind(AssertUnwindSafe(|| {
+            let spans = semconv::spans(&loaded.spans, &self.config.environments.aliases);
+            (self.judge)(claimed.trace_id, spans, settings)
+        }));
+        let Ok(judgement) = judged else {
+            tracing::error!(trace = %claimed.trace_id, "judging a trace panicked; it will be tried again");
+            self.metrics.evaluations("failed", 1);
+            return None;
+        };
+        for rule in &judgement.panicked {
+            tracing::error!(trace = %claimed.trace_id, rule, "a rule panicked; the others go on");
+            self.metrics.rule_panic(rule);
+        }
+        self.metrics.evaluation(begun.elapsed().as_secs_f64());
+        Some(judgement)
     }
 
     async fn finish(&self, judgements: &[(Claimed, Judgement)]) -> Result<(), StoreError> {
@@ -121,28 +163,6 @@ impl Evaluate {
         }
         Ok(())
     }
-}
-
-fn judge_one(
-    claimed: &Claimed,
-    loaded: &Loaded,
-    size: Size,
-    config: &Config,
-    metrics: &Metrics,
-) -> Judgement {
-    let begun = Instant::now();
-    let spans = semconv::spans(&loaded.spans, &config.environments.aliases);
-    let settings = Settings {
-        thresholds: &config.rules,
-        assembly: size.assembly(config.traces.max_spans_evaluated, claimed.settled),
-    };
-    let judgement = judge(claimed.trace_id, spans, settings);
-    for rule in &judgement.panicked {
-        tracing::error!(trace = %claimed.trace_id, rule, "a rule panicked; the others go on");
-        metrics.rule_panic(rule);
-    }
-    metrics.evaluation(begun.elapsed().as_secs_f64());
-    judgement
 }
 
 /// Keeps the gauges that describe the backlog true.

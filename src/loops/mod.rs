@@ -12,6 +12,6 @@ mod supervisor;
 
 pub use age::age;
 pub use deliver::{Deliver, Schedule};
-pub use evaluate::{Evaluate, observe};
+pub use evaluate::{Evaluate, Judge, observe};
 pub use keep::{fit, keep};
 pub use supervisor::{Progress, Shutdown, Supervisor};

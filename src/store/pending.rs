@@ -81,7 +81,8 @@ struct Row {
 }
 
 impl Store {
-    /// Claims traces that are due, those that have waited longest first.
+    /// Claims traces that are due, those that have waited longest first. Of those whose last look came to nothing, one
+    /// at a time: any of them may have ended it, and would end the next one for all others with it.
     pub async fn claim(&self, claims: &Claims) -> Result<Vec<Claimed>, StoreError> {
         let number: i64 = rand::rng().random();
         // `traces` knows the days of spans that an earlier look saw, and how many looks there were.
@@ -89,7 +90,7 @@ impl Store {
             Row,
             r#"
             with due as (
-                select trace_id
+                select trace_id, attempts
                 from pending
                 where (last_seen < now() - $1::interval or first_seen < now() - $2::interval)
                     and leased_until < now()
@@ -97,11 +98,15 @@ impl Store {
                 order by first_seen
                 limit $3
                 for update skip locked
+            ), chosen as (
+                select trace_id from due where attempts = 0
+                union all
+                (select trace_id from due where 0 < attempts order by attempts, trace_id limit 1)
             ), mine as (
                 update pending p
-                set claim = $4, leased_until = now() + $5::interval, attempts = attempts + 1
-                from due
-                where p.trace_id = due.trace_id
+                set claim = $4, leased_until = now() + $5::interval, attempts = p.attempts + 1
+                from chosen
+                where p.trace_id = chosen.trace_id
                 returning p.*
             )
             select

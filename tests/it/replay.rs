@@ -6,6 +6,7 @@ use std::time::Duration;
 use debunk::alert::Receivers;
 use debunk::clock;
 use debunk::config::{Config, Period};
+use debunk::findings::judge;
 use debunk::loops::{Evaluate, Progress};
 use debunk::sketch;
 use debunk::store::{Days, Writer, encode};
@@ -45,7 +46,7 @@ async fn judged(database: &Database, traces: u8) {
     let mut config = Config::default();
     config.traces.quiet_period = Period(Duration::ZERO);
     let receivers = Arc::new(Receivers::default());
-    let evaluate = Evaluate::new(database.store.clone(), Arc::new(config), receivers, Metrics::new());
+    let evaluate = Evaluate::new(database.store.clone(), Arc::new(config), receivers, Metrics::new(), judge);
     while evaluate.step().await.unwrap() == Progress::Worked {}
 }
 

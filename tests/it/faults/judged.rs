@@ -1,13 +1,23 @@
 //! What is judged anew, taken over, or cannot be judged.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use debunk::config::{Config, Period};
+use debunk::findings::{Judgement, Settings, judge};
+use debunk::loops::Evaluate;
+use debunk::model::{Span, TraceId};
+use debunk::store::{Claims, Days, Writer, encode};
+use debunk::telemetry::Metrics;
+use debunk::{alert, clock};
 use sqlx::Connection as _;
+use tokio::task::JoinSet;
 
 use super::told::Receivers;
 use super::{long, report};
 use crate::alert::peer::{Peer, Seen};
+use crate::support::database::Database;
 use crate::support::eventually;
 use crate::support::load::Exporter;
 use crate::support::process::Process;
@@ -124,6 +134,79 @@ async fn a_replica_that_slept_past_its_lease_writes_nothing_and_a_dead_one_is_re
              killed, its look taken over and told after {:.1} s; duplicate deliveries = 0",
             taken_over.as_secs_f64(),
             resumed.as_secs_f64()
+        ),
+    );
+}
+
+/// What judges, with a mistake that one trace brings to light.
+fn mistaken(trace_id: TraceId, spans: Vec<Span>, settings: Settings<'_>) -> Judgement {
+    assert!(spans.iter().all(|span| span.name != "poison"), "a mistake that a fault run makes");
+    judge(trace_id, spans, settings)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_trace_that_cannot_be_judged_is_set_aside_and_takes_no_other_with_it() {
+    let database = Database::fresh().await;
+    let (writer, work) = Writer::start(database.store.clone(), Metrics::new(), 64 << 20);
+    let mut tasks = JoinSet::new();
+    tasks.spawn(work);
+    let days = Days::new(clock::now().date(), Duration::from_hours(7 * 24));
+    let send = async |trace: u128, first: &str| {
+        let drawing = format!("|=====| shop  server  GET /cart\n| ==  |   shop  local  {first}\n");
+        writer.write(encode(drawn(trace, &drawing).resource_spans, &days)).await.unwrap();
+    };
+    for trace in 1..=40 {
+        send(trace, if trace == 7 { "poison" } else { "work" }).await;
+    }
+    let mut config = Config::default();
+    config.traces.quiet_period = Period(Duration::ZERO);
+    config.traces.lease = Period(Duration::from_millis(100));
+    // Processes that died with their claims: all of them are doubtful, and none is judged less for it.
+    let claims = Claims {
+        quiet: Duration::ZERO,
+        max_wait: Duration::from_mins(5),
+        lease: Duration::from_millis(1),
+        limit: 32,
+    };
+    assert_eq!(database.store.claim(&claims).await.unwrap().len(), 32);
+    let receivers = alert::Receivers::open(&[], "http://127.0.0.1:4320").unwrap();
+    let metrics = Metrics::new();
+    let evaluate = Evaluate::new(
+        database.store.clone(),
+        Arc::new(config),
+        Arc::new(receivers),
+        metrics.clone(),
+        mistaken,
+    );
+    let mut judged = Duration::ZERO;
+    let begun = Instant::now();
+    let count = async |query: &'static str| -> i64 {
+        sqlx::query_scalar(query).fetch_one(&database.pool).await.unwrap()
+    };
+    eventually("nothing waits", async || {
+        evaluate.step().await.unwrap();
+        if judged.is_zero() && count("select count(*) from traces").await == 39 {
+            judged = begun.elapsed();
+        }
+        count("select count(*) from pending").await == 0
+    })
+    .await;
+    assert_eq!(count("select count(*) from traces").await, 39);
+    let text = metrics.expose();
+    let counted = |outcome: &str, count: u32| {
+        text.contains(&format!("debunk_evaluations_total{{outcome=\"{outcome}\"}} {count}\n"))
+    };
+    // One of its five tries was lost with the process that died.
+    assert!(counted("failed", 4) && counted("quarantined", 1) && counted("ok", 39), "{text}");
+    // A new span of it, and it is looked at again.
+    send(7, "more").await;
+    assert_eq!(count("select count(*) from pending where attempts = 0").await, 1);
+    report(
+        26,
+        &format!(
+            "1 of 40 traces panics whatever judges it, after a process died with 32 of them claimed: 39 judged within \
+             {:.1} s, failed looks counted 4, set aside 1, looked at again once new spans of it came",
+            judged.as_secs_f64()
         ),
     );
 }
