@@ -20,7 +20,7 @@ use tracing::Instrument as _;
 use crate::alert::Receivers;
 use crate::config::Config;
 use crate::findings::judge;
-use crate::loops::{self, Deliver, Evaluate, Progress, Schedule, Supervisor};
+use crate::loops::{self, Deliver, Evaluate, Fit, Progress, Schedule, Supervisor};
 use crate::otlp::{self, Door};
 use crate::store::private::{Keeper, PrivateError, PrivateServer};
 use crate::store::{Store, Writer};
@@ -36,7 +36,7 @@ pub struct Args {}
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 const OBSERVE_EVERY: Duration = Duration::from_secs(5);
 const KEEP_EVERY: Duration = Duration::from_hours(1);
-const FIT_EVERY: Duration = Duration::from_secs(15);
+const FIT_EVERY: Duration = Duration::from_secs(5);
 const AGE_EVERY: Duration = Duration::from_mins(1);
 const DELIVER_EVERY: Duration = Duration::from_millis(500);
 const LOOK_AFTER_DATABASE_EVERY: Duration = Duration::from_secs(2);
@@ -156,10 +156,10 @@ fn start_loops(
         let (store, config, metrics) = (kept.clone(), Arc::clone(&settings), counted.clone());
         async move { loops::keep(&store, &config.retention, &metrics).await }
     });
-    let (fitted, most, counted) = (store.clone(), config.retention.max_size.0, metrics.clone());
+    let fit = Fit::new(store.clone(), config.retention.max_size.0, metrics.clone());
     supervisor.repeat("fit", FIT_EVERY, move || {
-        let (store, metrics) = (fitted.clone(), counted.clone());
-        async move { loops::fit(&store, most, clock::now().date(), &metrics).await }
+        let fit = fit.clone();
+        async move { fit.step(clock::now().date()).await }
     });
     let (aged, settings, told) = (store.clone(), Arc::clone(config), Arc::clone(receivers));
     supervisor.repeat("age", AGE_EVERY, move || {

@@ -124,7 +124,8 @@ pub struct Retention {
     pub findings: Period,
     /// What receivers were told.
     pub deliveries: Period,
-    /// Most bytes of all tables; above it the oldest day goes, and the next, but never today.
+    /// Most bytes of all tables. Above it the oldest day goes, and the next; where only today is left, its oldest traces go
+    /// from four fifths of it on.
     pub max_size: Bytes,
 }
 

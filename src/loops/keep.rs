@@ -1,9 +1,9 @@
-//! Brings the tables up to date, makes the days that spans will need, and lets go of what is past retention or beyond
-//! the space there is.
+//! Brings the tables up to date, makes the days that spans will need, and lets go of what is past retention.
 
-use time::{Date, OffsetDateTime};
+use time::OffsetDateTime;
 
 use super::Progress;
+use super::fit::count_days;
 use crate::clock;
 use crate::config::Retention;
 use crate::store::{Days, Store, StoreError};
@@ -46,32 +46,4 @@ async fn forget(
         tracing::info!(deliveries, hours, emitters, "forgot what is past retention");
     }
     Ok(())
-}
-
-/// Measures what is stored, and drops the oldest days while it is more than `most` bytes. The day of today stays.
-pub async fn fit(store: &Store, most: u64, today: Date, metrics: &Metrics) -> Result<Progress, StoreError> {
-    loop {
-        let storage = store.storage().await?;
-        metrics.storage(&storage);
-        let bytes: i64 = storage.iter().map(|(_, bytes)| bytes).sum();
-        if bytes.max(0).cast_unsigned() <= most {
-            return Ok(Progress::Idle);
-        }
-        let dropped = count_days(&store.drop_oldest_day(today).await?);
-        if dropped == 0 {
-            tracing::warn!(
-                bytes,
-                most,
-                "more is stored than retention.max_size, and no older day can go now"
-            );
-            return Ok(Progress::Idle);
-        }
-        metrics.dropped_days("size", dropped);
-        tracing::warn!(bytes, most, "dropped the oldest day: more was stored than retention.max_size");
-    }
-}
-
-/// Each day has one table of spans.
-fn count_days(tables: &[String]) -> u64 {
-    tables.iter().filter(|table| table.starts_with("spans_")).count() as u64
 }

@@ -7,11 +7,13 @@
 mod age;
 mod deliver;
 mod evaluate;
+mod fit;
 mod keep;
 mod supervisor;
 
 pub use age::age;
 pub use deliver::{Deliver, Schedule};
 pub use evaluate::{Evaluate, Judge, observe};
-pub use keep::{fit, keep};
+pub use fit::Fit;
+pub use keep::keep;
 pub use supervisor::{Progress, Shutdown, Supervisor};

@@ -19,6 +19,7 @@ mod replay;
 mod retention;
 mod sizes;
 mod spans;
+mod trim;
 mod writer;
 
 use std::path::Path;
@@ -42,6 +43,7 @@ pub use pending::{Backlog, Claimed, Claims};
 pub use replay::{Known, Shows};
 pub use sizes::Size;
 pub use spans::{Batch, Days, encode};
+pub use trim::DayUse;
 pub use writer::{WriteError, Writer, Written};
 
 /// Version and text of every migration.

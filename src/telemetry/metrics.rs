@@ -84,6 +84,7 @@ struct Inner {
     started_at: OffsetDateTime,
     storage: Family<Table, Gauge>,
     dropped_days: Family<Reason, Counter>,
+    trimmed_traces: Counter,
 }
 
 fn seconds() -> Histogram {
@@ -126,6 +127,7 @@ impl Metrics {
             started_at: clock::now(),
             storage: Family::default(),
             dropped_days: Family::default(),
+            trimmed_traces: Counter::default(),
         };
         inner.register();
         Self(Arc::new(inner))
@@ -306,6 +308,11 @@ impl Metrics {
     pub fn dropped_days(&self, reason: &str, count: u64) {
         self.0.dropped_days.get_or_create(&Reason { reason: reason.to_owned() }).inc_by(count);
     }
+
+    /// Traces of a day that could not be dropped were removed for size.
+    pub fn trimmed_traces(&self, count: u64) {
+        self.0.trimmed_traces.inc_by(count);
+    }
 }
 
 impl Inner {
@@ -348,6 +355,7 @@ impl Inner {
         registry.register("loop_failures", "Failed steps of background loops", self.loop_failures.clone());
         registry.register("storage_bytes", "Bytes of a table with its indexes", self.storage.clone());
         registry.register("retention_dropped_days", "Days dropped, by reason", self.dropped_days.clone());
+        registry.register("retention_trimmed_traces", "Traces removed for size", self.trimmed_traces.clone());
         registry.register("build_info", "Version", build);
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use debunk::clock;
-use debunk::loops::{self, Progress};
+use debunk::loops::{Fit, Progress};
 use debunk::rules::Confidence;
 use debunk::store::{Days, encode};
 use debunk::telemetry::Metrics;
@@ -101,21 +101,24 @@ async fn above_the_size_the_oldest_days_go_and_the_newest_stay() {
     };
     let full = total().await;
     let metrics = Metrics::new();
-    assert_eq!(loops::fit(&database.store, full, today, &metrics).await.unwrap(), Progress::Idle);
+    let fit = |most| Fit::new(database.store.clone(), most, metrics.clone());
+    assert_eq!(fit(full).step(today).await.unwrap(), Progress::Idle);
     assert_eq!(traces_left(&database).await, 4);
 
     // One byte less than there is: one day is enough.
-    loops::fit(&database.store, full - 1, today, &metrics).await.unwrap();
+    fit(full - 1).step(today).await.unwrap();
     assert_eq!(traces_left(&database).await, 3);
     assert!(total().await < full);
     let text = metrics.expose();
     assert!(text.contains("debunk_retention_dropped_days_total{reason=\"size\"} 1"), "{text}");
     assert!(text.contains("debunk_storage_bytes{table=\"spans\"} "), "{text}");
 
-    // Whatever the size, today's spans are not taken from those who look at them now.
-    loops::fit(&database.store, 1, today, &metrics).await.unwrap();
-    assert_eq!(traces_left(&database).await, 1);
-    assert!(metrics.expose().contains("debunk_retention_dropped_days_total{reason=\"size\"} 3"));
+    // Another day goes before anything of today does.
+    let fewer = total().await;
+    fit(fewer - 1).step(today).await.unwrap();
+    assert_eq!(traces_left(&database).await, 2);
+    assert!(metrics.expose().contains("debunk_retention_dropped_days_total{reason=\"size\"} 2"));
+    assert!(metrics.expose().contains("debunk_retention_trimmed_traces_total 0"));
     // Spans of a dropped day that come late find it again.
     fill(&database, 4).await;
     assert_eq!(traces_left(&database).await, 4);
@@ -144,4 +147,44 @@ async fn every_table_is_measured() {
             "units"
         ]
     );
+}
+
+/// A hundred large spans of each of so many traces of today.
+async fn fill_today(writing: &Writing, traces: std::ops::Range<u8>) {
+    for trace in traces {
+        let spans = (0..100).map(|id| span(trace, 1 + id, &"a name that takes its place ".repeat(40)));
+        let spans = spans.map(|mut one| {
+            one.start_time_unix_nano = clock::now().unix_timestamp() as u64 * 1_000_000_000;
+            one.end_time_unix_nano = one.start_time_unix_nano + 1;
+            one
+        });
+        writing.writer.write(encode(export(spans.collect()), &days())).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn where_only_today_is_left_its_oldest_traces_make_room_for_new_ones() {
+    let database = Database::fresh().await;
+    let today = clock::now().date();
+    database.store.ensure_days(&Days::new(today, 7 * DAY)).await.unwrap();
+    let writing = Writing::start(&database);
+    fill_today(&writing, 1..101).await;
+    let bytes = || async {
+        let storage = database.store.storage().await.unwrap();
+        storage.iter().map(|(_, bytes)| bytes).sum::<i64>() as u64
+    };
+    let full = bytes().await;
+    let metrics = Metrics::new();
+    // Full to nine tenths.
+    let fit = Fit::new(database.store.clone(), full / 9 * 10, metrics.clone());
+    assert_eq!(fit.step(today).await.unwrap(), Progress::Worked);
+    assert_eq!(traces_left(&database).await, 85);
+    let oldest = "select min(get_byte(uuid_send(trace_id), 0))::bigint from spans";
+    let oldest: i64 = sqlx::query_scalar(oldest).fetch_one(&database.pool).await.unwrap();
+    assert_eq!(oldest, 16, "the first fifteen are gone");
+    assert!(metrics.expose().contains("debunk_retention_trimmed_traces_total 15"));
+    // Files keep their size, but the room in them is known to be free, and is filled again.
+    assert_eq!(fit.step(today).await.unwrap(), Progress::Idle);
+    fill_today(&writing, 101..111).await;
+    assert!(bytes().await <= full + full / 50, "{} of {full}", bytes().await);
 }
