@@ -36,7 +36,7 @@ pub struct Args {}
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 const OBSERVE_EVERY: Duration = Duration::from_secs(5);
 const KEEP_EVERY: Duration = Duration::from_hours(1);
-const FIT_EVERY: Duration = Duration::from_secs(5);
+const FIT_EVERY: Duration = Duration::from_secs(2);
 const AGE_EVERY: Duration = Duration::from_mins(1);
 const DELIVER_EVERY: Duration = Duration::from_millis(500);
 const LOOK_AFTER_DATABASE_EVERY: Duration = Duration::from_secs(2);

@@ -7,6 +7,7 @@
 mod database;
 mod judged;
 mod kill;
+mod size;
 mod told;
 
 use std::collections::BTreeSet;
@@ -47,6 +48,7 @@ const ROWS: &[(u32, &str)] = &[
     (28, "retention while ingesting"),
     (29, "told to stop under load"),
     (33, "wrong settings, and secrets in them"),
+    (36, "more than may be kept"),
 ];
 
 /// Whether `make faults` asks for the long form.
