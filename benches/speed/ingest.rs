@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{Buf as _, BufMut as _, Bytes};
 use debunk::config;
-use debunk::otlp::{self, Door};
+use debunk::otlp::{self, Door, Own};
 use debunk::store::Writer;
 use debunk::telemetry::Metrics;
 use tokio::net::TcpListener;
@@ -112,7 +112,14 @@ impl House {
         let metrics = Metrics::new();
         let capacity = limits.max_in_flight.0 as usize;
         let (writer, work) = Writer::start(database.store.clone(), metrics.clone(), capacity);
-        let door = Door::new(&limits, Duration::from_hours(7 * 24), database.store.clone(), writer, metrics);
+        let door = Door::new(
+            &limits,
+            Own::Rejected,
+            Duration::from_hours(7 * 24),
+            database.store.clone(),
+            writer,
+            metrics,
+        );
         let one = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let other = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (grpc, http) = (one.local_addr().unwrap(), other.local_addr().unwrap());

@@ -21,7 +21,7 @@ use crate::alert::Receivers;
 use crate::config::Config;
 use crate::findings::judge;
 use crate::loops::{self, Deliver, Evaluate, Fit, Progress, Schedule, Supervisor};
-use crate::otlp::{self, Door};
+use crate::otlp::{self, Door, Own};
 use crate::store::private::{Keeper, PrivateError, PrivateServer};
 use crate::store::{Store, Writer};
 use crate::telemetry::{Metrics, trace};
@@ -198,7 +198,8 @@ fn open_doors(
     let capacity = config.otlp.max_in_flight.0 as usize;
     let (writer, writing) = Writer::start(store.clone(), metrics.clone(), capacity);
     let retention = config.retention.traces.0;
-    let door = Door::new(&config.otlp, retention, store.clone(), writer, metrics.clone());
+    let own = if config.telemetry.endpoint().is_some() { Own::Taken } else { Own::Rejected };
+    let door = Door::new(&config.otlp, own, retention, store.clone(), writer, metrics.clone());
     supervisor.run("writer", async move {
         writing.await;
         Ok::<(), std::convert::Infallible>(())

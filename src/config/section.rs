@@ -146,7 +146,8 @@ pub enum LogFormat {
 pub struct Telemetry {
     /// Log lines: `text` or `json`.
     pub log_format: LogFormat,
-    /// Where our own spans go: OTLP over gRPC, such as `http://127.0.0.1:4317`; empty: nowhere.
+    /// Where our own spans go: OTLP over gRPC, such as `http://127.0.0.1:4317`; empty: nowhere, and then
+    /// spans of a service called `debunk` are rejected at our own door.
     pub otlp_endpoint: String,
 }
 

@@ -19,18 +19,21 @@ pub enum Reason {
     ParentId,
     /// Its trace has as many spans as one may have.
     TraceSize,
+    /// Our own, and nobody asked for them.
+    OwnService,
 }
 
 /// The spans that were taken out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rejections {
-    counts: [u64; 4],
+    counts: [u64; 5],
     first: Option<String>,
 }
 
 impl Reason {
     /// All of them, in the order of [`Rejections`].
-    pub const ALL: [Self; 4] = [Self::TraceId, Self::SpanId, Self::ParentId, Self::TraceSize];
+    pub const ALL: [Self; 5] =
+        [Self::TraceId, Self::SpanId, Self::ParentId, Self::TraceSize, Self::OwnService];
 
     /// Its name in metrics and messages.
     pub fn name(self) -> &'static str {
@@ -39,6 +42,7 @@ impl Reason {
             Self::SpanId => "invalid_span_id",
             Self::ParentId => "invalid_parent_span_id",
             Self::TraceSize => "trace_too_large",
+            Self::OwnService => "own_service",
         }
     }
 }
@@ -115,6 +119,11 @@ fn describe(reason: Reason, span: &Span) -> String {
     // The name is the sender's own and may be anything: quoted, escaped and short.
     let name: String = span.name.chars().take(64).collect();
     let (field, id, expected) = match reason {
+        Reason::OwnService => {
+            return format!(
+                "span {name:?} is of this service itself; telemetry.otlp_endpoint asks for those"
+            );
+        }
         Reason::TraceId => ("trace_id", &span.trace_id, 16),
         Reason::SpanId => ("span_id", &span.span_id, 8),
         Reason::ParentId => ("parent_span_id", &span.parent_span_id, 8),

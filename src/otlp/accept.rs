@@ -7,15 +7,15 @@ use bytes::Bytes;
 use opentelemetry_proto::tonic::trace::v1::ResourceSpans;
 
 use super::budget::Share;
-use super::{Door, trim};
+use super::{Door, Own, trim};
 use crate::clock;
 use crate::config::Otlp;
 use crate::decode::bounded::{self, Compression};
 use crate::decode::check::{self, Reason, Rejections};
 use crate::decode::{DecodeError, otlp};
-use crate::semconv::secrets;
+use crate::semconv::{self, secrets};
 use crate::store::{Batch, Days, WriteError, Written, encode};
-use crate::telemetry::Sent;
+use crate::telemetry::{SERVICE, Sent};
 
 /// How a message is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,8 +78,8 @@ const SMALL: usize = 64 << 10;
 /// Takes an export in. Returns when it is committed, or why it is not.
 pub(super) async fn accept(door: &Door, incoming: Incoming) -> Result<Receipt, Refusal> {
     let most = door.max_request();
-    let small = incoming.bytes.len() < SMALL;
-    let (mut exports, mut rejections, _share) = work(small, move || read(incoming, most)).await?;
+    let (small, own) = (incoming.bytes.len() < SMALL, door.own);
+    let (mut exports, mut rejections, _share) = work(small, move || read(incoming, most, own)).await?;
     door.sizes.admit(&mut exports, &mut rejections).await?;
     let limits = door.limits.clone();
     let days = Days::new(clock::now().date(), door.retention);
@@ -106,14 +106,32 @@ async fn work<T: Send + 'static>(small: bool, work: impl FnOnce() -> T + Send + 
 }
 
 /// Spans that can be kept.
-fn read(incoming: Incoming, most: usize) -> Result<(Vec<ResourceSpans>, Rejections, Share), Refusal> {
+fn read(
+    incoming: Incoming,
+    most: usize,
+    own: Own,
+) -> Result<(Vec<ResourceSpans>, Rejections, Share), Refusal> {
     let Incoming { encoding, compression, bytes, share } = incoming;
     let mut exports = decode(encoding, compression, bytes, most, &share).map_err(|error| match error {
         DecodeError::Malformed(malformed) => Refusal::Malformed(malformed.to_string()),
         DecodeError::NoRoom(no_room) => super::read::refusal(no_room, most),
     })?;
-    let rejections = check::check(&mut exports);
+    let mut rejections = check::check(&mut exports);
+    if own == Own::Rejected {
+        reject_own(&mut exports, &mut rejections);
+    }
     Ok((exports, rejections, share))
+}
+
+fn reject_own(exports: &mut Vec<ResourceSpans>, rejections: &mut Rejections) {
+    exports.retain(|export| {
+        let is_own = semconv::is_of(export, SERVICE);
+        if is_own {
+            let spans = export.scope_spans.iter().flat_map(|of_scope| &of_scope.spans);
+            spans.for_each(|span| rejections.add(Reason::OwnService, span));
+        }
+        !is_own
+    });
 }
 
 /// Their rows.

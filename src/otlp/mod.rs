@@ -5,8 +5,8 @@
 //! ```
 //!
 //! The transports only frame; `accept` is the same for both, and so is every limit. A request is
-//! refused before it is buffered, and a success reply means that its spans are committed. It looks into no
-//! attribute beyond its length.
+//! refused before it is buffered, and a success reply means that its spans are committed. Of attributes it knows the length, and
+//! who a resource is.
 
 mod accept;
 mod budget;
@@ -28,9 +28,19 @@ use crate::config;
 use crate::store::{Store, Writer};
 use crate::telemetry::Metrics;
 
+/// What becomes of spans of this service itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Own {
+    /// Nobody asked for them: they would tell of each other.
+    Rejected,
+    /// Somebody did.
+    Taken,
+}
+
 /// What both transports share.
 pub struct Door {
     limits: config::Otlp,
+    own: Own,
     retention: Duration,
     budget: Arc<budget::Budget>,
     writer: Writer,
@@ -43,6 +53,7 @@ impl Door {
     /// A door into the store. `retention` tells how old a span may be to be kept under its own day.
     pub fn new(
         limits: &config::Otlp,
+        own: Own,
         retention: Duration,
         store: Store,
         writer: Writer,
@@ -50,6 +61,7 @@ impl Door {
     ) -> Arc<Self> {
         Arc::new(Self {
             limits: limits.clone(),
+            own,
             retention,
             budget: budget::Budget::new(limits, metrics.clone()),
             writer,

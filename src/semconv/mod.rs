@@ -33,7 +33,9 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use opentelemetry_proto::tonic::common::v1::InstrumentationScope;
+use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::resource::v1;
+use opentelemetry_proto::tonic::trace::v1::ResourceSpans;
 
 use library::Library;
 
@@ -47,6 +49,18 @@ pub struct Reader {
     aliases: BTreeMap<String, String>,
     resources: HashMap<usize, (Arc<v1::Resource>, Arc<Resource>)>,
     scopes: HashMap<usize, (Arc<InstrumentationScope>, Arc<Scope>, Library)>,
+}
+
+/// Whether a service emitted these spans.
+pub fn is_of(export: &ResourceSpans, service: &str) -> bool {
+    let attributes = export.resource.iter().flat_map(|resource| &resource.attributes);
+    let mut names = attributes.filter(|attribute| attribute.key == drawn::SERVICE);
+    names.any(|name| {
+        matches!(
+            name.value.as_ref().and_then(|value| value.value.as_ref()),
+            Some(Value::StringValue(text)) if text == service
+        )
+    })
 }
 
 /// Reads the spans of one trace, or of many, and completes what a span alone cannot tell.

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
 use prost::Message as _;
 use sqlx::PgConnection;
 use tokio::task::JoinSet;
@@ -75,5 +76,29 @@ async fn our_own_trace_under_load_has_no_finding() {
         .unwrap();
     assert_eq!(found, Vec::<String>::new());
     assert!(process.log().lines().all(|line| line.starts_with('{')), "{}", process.log());
+    assert!(process.terminate().0);
+}
+
+#[tokio::test]
+async fn our_own_spans_are_rejected_where_nobody_asked_for_them() {
+    let mut process = Process::new();
+    process.start().await;
+    let (mut request, _) = traffic::request(3);
+    let (own, _) = traffic::request(2);
+    request.resource_spans.extend(own.resource_spans.into_iter().map(|mut of_resource| {
+        let attributes = &mut of_resource.resource.as_mut().unwrap().attributes;
+        *attributes = vec![traffic::text("service.name", "debunk")];
+        of_resource
+    }));
+    let url = format!("http://{}/v1/traces", process.http);
+    let sent = client().post(url).header("content-type", "application/x-protobuf");
+    let answer = sent.body(request.encode_to_vec()).send().await.unwrap();
+    let body = answer.bytes().await.unwrap();
+    let answer = ExportTraceServiceResponse::decode(body);
+    let partial = answer.unwrap().partial_success.unwrap();
+    assert_eq!(partial.rejected_spans, 2);
+    assert!(partial.error_message.contains("own_service"), "{}", partial.error_message);
+    let mut database = process.connect().await;
+    assert_eq!(count(&mut database, "select count(*) from spans").await, 3);
     assert!(process.terminate().0);
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes};
 use debunk::config;
-use debunk::otlp::{self, Door};
+use debunk::otlp::{self, Door, Own};
 use debunk::store::{Store, Writer};
 use debunk::telemetry::Metrics;
 use opentelemetry_proto::tonic::collector::trace::v1::{
@@ -68,7 +68,8 @@ impl House {
     async fn on(store: Store, limits: config::Otlp) -> Self {
         let metrics = Metrics::new();
         let (writer, work) = Writer::start(store.clone(), metrics.clone(), 64 << 20);
-        let door = Door::new(&limits, Duration::from_hours(7 * 24), store, writer, metrics.clone());
+        let door =
+            Door::new(&limits, Own::Rejected, Duration::from_hours(7 * 24), store, writer, metrics.clone());
         let [one, other] = [TcpListener::bind("127.0.0.1:0").await, TcpListener::bind("127.0.0.1:0").await];
         let (one, other) = (one.unwrap(), other.unwrap());
         let (grpc, http) = (one.local_addr().unwrap(), other.local_addr().unwrap());
