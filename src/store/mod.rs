@@ -4,6 +4,8 @@
 //! stored as received and judged above. No statement waits for anything but PostgreSQL, and no number is moved by
 //! adding to it: what depends on a trace is replaced with it.
 
+mod commit;
+mod copy;
 mod deliveries;
 mod error;
 pub mod findings;
@@ -34,6 +36,7 @@ use sqlx::{Connection as _, PgConnection};
 
 use crate::config;
 
+pub use copy::COLUMNS as SPAN_COLUMNS;
 pub use deliveries::{DeliveryRow, ReceiverRow, Retried, WantedDeliveries};
 pub use error::StoreError;
 pub use judged::{Finished, Policy, Tell};
@@ -131,6 +134,12 @@ impl Store {
     /// Closes all connections, waiting for those in use.
     pub async fn close(&self) {
         self.pool.close().await;
+    }
+
+    /// Whether the way to the server is a socket of this machine. Over the network COPY stalls: its messages go out
+    /// without waiting for replies, and sqlx does not tell the network not to hold small ones back.
+    fn is_local(&self) -> bool {
+        self.options.get_socket().is_some() || self.options.get_host().starts_with('/')
     }
 
     pub(crate) fn pool(&self) -> &PgPool {

@@ -20,8 +20,6 @@ use crate::semconv;
 const NANOS_PER_DAY: i64 = 86_400_000_000_000;
 /// Julian day of 1970-01-01.
 const EPOCH: i32 = 2_440_588;
-/// Bytes of a row beside its name and its rest: key, times, header, pointer.
-const ROW_BYTES: usize = 120;
 
 /// The days that spans may be kept under: partitions exist for all of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,27 +32,40 @@ pub struct Days {
 /// Rows of one export, ready to be written.
 #[derive(Debug, Default)]
 pub struct Batch {
-    pub(super) columns: Columns,
+    spans: Vec<Fixed>,
+    /// Names of all spans, one behind the other; likewise what remains of them.
+    names: String,
+    rests: Vec<u8>,
     pub(super) resources: Vec<Emitter<i64>>,
     pub(super) scopes: Vec<Emitter<i32>>,
 }
 
-/// Spans by column, as `unnest` takes them. All of one length.
-#[derive(Debug, Default)]
-pub(super) struct Columns {
-    pub(super) trace_id: Vec<Uuid>,
-    pub(super) span_id: Vec<i64>,
-    pub(super) parent_id: Vec<Option<i64>>,
-    pub(super) start_ns: Vec<i64>,
-    pub(super) duration_ns: Vec<i64>,
-    pub(super) resource_id: Vec<i64>,
-    pub(super) day: Vec<Date>,
-    pub(super) content: Vec<i32>,
-    pub(super) scope_id: Vec<i32>,
-    pub(super) kind: Vec<i16>,
-    pub(super) status: Vec<i16>,
-    pub(super) name: Vec<String>,
-    pub(super) rest: Vec<Vec<u8>>,
+/// What of a row has a fixed length.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Fixed {
+    pub(super) trace_id: Uuid,
+    pub(super) span_id: i64,
+    pub(super) parent_id: Option<i64>,
+    pub(super) start_ns: i64,
+    pub(super) duration_ns: i64,
+    pub(super) resource_id: i64,
+    pub(super) day: Date,
+    pub(super) content: i32,
+    pub(super) scope_id: i32,
+    pub(super) kind: i16,
+    pub(super) status: i16,
+    pub(super) dictionary: i16,
+    /// Where its name and its rest end, in those of its batch.
+    name_end: usize,
+    rest_end: usize,
+}
+
+/// A row of `spans`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SpanRow<'a> {
+    pub(super) fixed: &'a Fixed,
+    pub(super) name: &'a str,
+    pub(super) rest: &'a [u8],
 }
 
 /// A resource or a scope. Its id is a hash of its body, so that every replica gives it the same.
@@ -94,22 +105,28 @@ impl Days {
 impl Batch {
     /// Number of spans.
     pub fn len(&self) -> usize {
-        self.columns.trace_id.len()
+        self.spans.len()
     }
 
     /// Holds no span.
     pub fn is_empty(&self) -> bool {
-        self.columns.trace_id.is_empty()
+        self.spans.is_empty()
     }
 
     /// About how much memory it holds.
     pub fn bytes(&self) -> usize {
-        let columns = &self.columns;
-        let names: usize = columns.name.iter().map(String::len).sum();
-        let rests: usize = columns.rest.iter().map(Vec::len).sum();
         let emitters: usize = self.resources.iter().map(|one| one.body.len()).sum::<usize>()
             + self.scopes.iter().map(|one| one.body.len()).sum::<usize>();
-        names + rests + emitters + self.len() * ROW_BYTES
+        self.names.len() + self.rests.len() + emitters + self.len() * size_of::<Fixed>()
+    }
+
+    pub(super) fn rows(&self) -> impl Iterator<Item = SpanRow<'_>> {
+        let (mut name, mut rest) = (0, 0);
+        self.spans.iter().map(move |fixed| SpanRow {
+            fixed,
+            name: &self.names[std::mem::replace(&mut name, fixed.name_end)..fixed.name_end],
+            rest: &self.rests[std::mem::replace(&mut rest, fixed.rest_end)..fixed.rest_end],
+        })
     }
 }
 
@@ -118,7 +135,7 @@ impl Batch {
 /// Budget: 1.5 µs a span.
 pub fn encode(exports: Vec<ResourceSpans>, days: &Days) -> Batch {
     let count = exports.iter().flat_map(|of| &of.scope_spans).map(|of| of.spans.len()).sum();
-    let mut batch = Batch { columns: Columns::with_capacity(count), ..Batch::default() };
+    let mut batch = Batch { spans: Vec::with_capacity(count), ..Batch::default() };
     let mut scratch = Vec::with_capacity(1024);
     for of_resource in exports {
         let emitter = resource_of(&of_resource.resource.unwrap_or_default());
@@ -129,7 +146,7 @@ pub fn encode(exports: Vec<ResourceSpans>, days: &Days) -> Batch {
             let scope_id = emitter.id;
             batch.scopes.push(emitter);
             for span in of_scope.spans {
-                batch.columns.push(span, resource_id, scope_id, days, &mut scratch);
+                batch.push(span, resource_id, scope_id, days, &mut scratch);
             }
         }
     }
@@ -154,42 +171,7 @@ fn hash(body: &[u8]) -> i64 {
     i64::from_be_bytes(first)
 }
 
-impl Columns {
-    fn with_capacity(count: usize) -> Self {
-        Self {
-            trace_id: Vec::with_capacity(count),
-            span_id: Vec::with_capacity(count),
-            parent_id: Vec::with_capacity(count),
-            start_ns: Vec::with_capacity(count),
-            duration_ns: Vec::with_capacity(count),
-            resource_id: Vec::with_capacity(count),
-            day: Vec::with_capacity(count),
-            content: Vec::with_capacity(count),
-            scope_id: Vec::with_capacity(count),
-            kind: Vec::with_capacity(count),
-            status: Vec::with_capacity(count),
-            name: Vec::with_capacity(count),
-            rest: Vec::with_capacity(count),
-        }
-    }
-
-    /// Moves the rows of `other` behind these.
-    pub(super) fn append(&mut self, mut other: Self) {
-        self.trace_id.append(&mut other.trace_id);
-        self.span_id.append(&mut other.span_id);
-        self.parent_id.append(&mut other.parent_id);
-        self.start_ns.append(&mut other.start_ns);
-        self.duration_ns.append(&mut other.duration_ns);
-        self.resource_id.append(&mut other.resource_id);
-        self.day.append(&mut other.day);
-        self.content.append(&mut other.content);
-        self.scope_id.append(&mut other.scope_id);
-        self.kind.append(&mut other.kind);
-        self.status.append(&mut other.status);
-        self.name.append(&mut other.name);
-        self.rest.append(&mut other.rest);
-    }
-
+impl Batch {
     /// Takes what has a column out of the span; what remains is `rest`.
     fn push(&mut self, mut span: Span, resource_id: i64, scope_id: i32, days: &Days, scratch: &mut Vec<u8>) {
         let (Some(trace), Some(id)) =
@@ -221,19 +203,24 @@ impl Columns {
         scratch.reserve(span.encoded_len());
         span.encode_raw(scratch);
 
-        self.trace_id.push(Uuid::from_u128(trace.0));
-        self.span_id.push(id.0 as i64);
-        self.parent_id.push(parent);
-        self.start_ns.push(start);
-        self.duration_ns.push(duration);
-        self.resource_id.push(resource_id);
-        self.day.push(days.of(start));
-        self.content.push(xxh3_64(scratch) as i32);
-        self.scope_id.push(scope_id);
-        self.kind.push(kind);
-        self.status.push(status);
-        self.name.push(name);
-        self.rest.push(scratch[fixed..].to_vec());
+        self.names.push_str(&name);
+        self.rests.extend_from_slice(&scratch[fixed..]);
+        self.spans.push(Fixed {
+            trace_id: Uuid::from_u128(trace.0),
+            span_id: id.0 as i64,
+            parent_id: parent,
+            start_ns: start,
+            duration_ns: duration,
+            resource_id,
+            day: days.of(start),
+            content: xxh3_64(scratch) as i32,
+            scope_id,
+            kind,
+            status,
+            dictionary: 0,
+            name_end: self.names.len(),
+            rest_end: self.rests.len(),
+        });
     }
 }
 
@@ -287,21 +274,22 @@ mod tests {
 
     /// Encodes a span and reads its row again.
     fn round_trip(span: Span) -> Span {
-        let mut columns = encode(export(span), &days()).columns;
+        let batch = encode(export(span), &days());
+        let SpanRow { fixed, name, rest } = batch.rows().next().unwrap();
         let row = Row {
-            trace_id: columns.trace_id.remove(0),
-            span_id: columns.span_id.remove(0),
-            parent_id: columns.parent_id.remove(0),
-            start_ns: columns.start_ns.remove(0),
-            duration_ns: columns.duration_ns.remove(0),
-            resource_id: columns.resource_id.remove(0),
-            scope_id: columns.scope_id.remove(0),
-            kind: columns.kind.remove(0),
-            status: columns.status.remove(0),
-            dictionary: 0,
-            name: columns.name.remove(0),
-            rest: columns.rest.remove(0),
-            content: columns.content.remove(0),
+            trace_id: fixed.trace_id,
+            span_id: fixed.span_id,
+            parent_id: fixed.parent_id,
+            start_ns: fixed.start_ns,
+            duration_ns: fixed.duration_ns,
+            resource_id: fixed.resource_id,
+            scope_id: fixed.scope_id,
+            kind: fixed.kind,
+            status: fixed.status,
+            dictionary: fixed.dictionary,
+            name: name.to_owned(),
+            rest: rest.to_vec(),
+            content: fixed.content,
         };
         assert!(!row.name.contains('\0'));
         row.received(&Emitters::default()).unwrap().span
@@ -334,7 +322,7 @@ mod tests {
     #[test]
     fn every_field_makes_another_content() {
         let base = ids(Span { name: "a".into(), start_time_unix_nano: 5, ..Span::default() });
-        let content = |span: &Span| encode(export(span.clone()), &days()).columns.content[0];
+        let content = |span: &Span| encode(export(span.clone()), &days()).spans[0].content;
         let others = [
             Span { name: "b".into(), ..base.clone() },
             Span { kind: 1, ..base.clone() },
