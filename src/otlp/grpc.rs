@@ -2,7 +2,7 @@
 //! code as over HTTP, before it takes memory. (A ready-made server buffers it first, and answers one that is too
 //! large with a code that OTLP reads as "send it again".)
 //!
-//! Streaming, reflection and health checks are not here.
+//! Streaming and reflection are not here.
 
 use std::future::Future;
 use std::io;
@@ -22,12 +22,15 @@ use tracing::Instrument as _;
 use super::accept::{Encoding, Incoming, Receipt, Refusal, accept};
 use super::listen::{self, Reply};
 use super::status::Success;
-use super::{Door, other_signals, read};
+use super::{Door, health, other_signals, read};
 use crate::decode::bounded::Compression;
 use crate::telemetry::trace;
 
 /// Before each message: one byte whether it is compressed, four how long it is.
 const PREFIX: usize = 5;
+
+/// Longest question about health: a name.
+const MOST_QUESTION: usize = 1_024;
 
 const TRACES: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
 const LOGS: &str = "/opentelemetry.proto.collector.logs.v1.LogsService/Export";
@@ -68,6 +71,10 @@ async fn answer(door: &Door, request: Request<Body>, peer: IpAddr) -> Response<R
                 }
             }
         }
+        health::CHECK => match checked(door, request.into_body()).await {
+            Ok(message) => framed(&message),
+            Err(status) => failure(&status),
+        },
         LOGS | METRICS if door.refuses_others() => failure(&Status::unimplemented(other_signals::REFUSED)),
         LOGS | METRICS => match read::discard(door, request.into_body(), door.max_request() + PREFIX).await {
             Ok(()) => {
@@ -104,6 +111,16 @@ async fn export(door: &Door, request: Request<Body>) -> Result<Receipt, Refusal>
     accept(door, Incoming { encoding: Encoding::Protobuf, compression, bytes, share }).await
 }
 
+/// Reads a question about health, which is small, and answers it.
+async fn checked(door: &Door, body: Body) -> Result<Bytes, Status> {
+    let (bytes, _share) = read::whole(door, body, MOST_QUESTION + PREFIX).await.map_err(|no| no.grpc())?;
+    let (compressed, message) = unframe(bytes).map_err(|malformed| malformed.grpc())?;
+    if compressed {
+        return Err(Status::unimplemented("no compression here"));
+    }
+    health::check(message, door.metrics.is_database_up())
+}
+
 fn compression(headers: &HeaderMap) -> Result<Compression, Refusal> {
     let Some(name) = headers.get("grpc-encoding") else { return Ok(Compression::None) };
     name.to_str().ok().and_then(Compression::from_name).ok_or_else(|| {
@@ -128,7 +145,11 @@ fn unframe(mut bytes: Bytes) -> Result<(bool, Bytes), Refusal> {
 }
 
 fn success(success: Success) -> Response<Reply> {
-    let message = success.encode(Encoding::Protobuf);
+    framed(&success.encode(Encoding::Protobuf))
+}
+
+/// A call that went well, with its message.
+fn framed(message: &[u8]) -> Response<Reply> {
     let mut framed = BytesMut::with_capacity(PREFIX + message.len());
     framed.put_u8(0);
     framed.put_u32(message.len() as u32);

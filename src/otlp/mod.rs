@@ -11,6 +11,7 @@
 mod accept;
 mod budget;
 pub mod grpc;
+mod health;
 pub mod http;
 mod listen;
 mod other_signals;

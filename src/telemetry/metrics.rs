@@ -258,6 +258,11 @@ impl Metrics {
         self.0.database_up.set(i64::from(up));
     }
 
+    /// Whether it did.
+    pub fn is_database_up(&self) -> bool {
+        self.0.database_up.get() == 1
+    }
+
     /// A loop's step failed.
     pub fn loop_failure(&self, name: &str) {
         self.0.loop_failures.get_or_create(&Loop { r#loop: name.to_owned() }).inc();

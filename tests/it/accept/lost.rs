@@ -59,6 +59,25 @@ async fn other_signals_are_refused_where_that_is_set_and_traces_are_not() {
 }
 
 #[tokio::test]
+async fn health_is_told_over_grpc() {
+    const CHECK: &str = "/grpc.health.v1.Health/Check";
+    let house = House::open().await;
+    assert_eq!(TRANSPORTS[0].export(&house, &request(1, 1)).await, Answer::Accepted);
+    let serving = Bytes::from_static(&[8, 1]);
+    let check = |body| call(&house, CHECK, body, Packing::None, None);
+    assert_eq!(check(Vec::new()).await.unwrap(), serving);
+    let name = b"opentelemetry.proto.collector.trace.v1.TraceService";
+    assert_eq!(check([&[0x0a, name.len() as u8], &name[..]].concat()).await.unwrap(), serving);
+    assert_eq!(check(b"\x0a\x01x".to_vec()).await.unwrap_err().code(), tonic::Code::NotFound);
+    assert_eq!(check(vec![0; 2_000]).await.unwrap_err().code(), tonic::Code::ResourceExhausted);
+    house.close().await;
+
+    let house = House::without_database().await;
+    assert_eq!(call(&house, CHECK, Vec::new(), Packing::None, None).await.unwrap(), &[8, 2][..]);
+    house.close().await;
+}
+
+#[tokio::test]
 async fn whoever_knocks_at_the_wrong_place_is_told_the_way() {
     let house = House::open().await;
     let json = |response: reqwest::Response| async {
