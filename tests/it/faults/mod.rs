@@ -4,9 +4,13 @@
 //! stored. `cargo test` runs short forms, `make faults` long ones; every row prints one line that `tools/faults.sh`
 //! collects into `docs/faults.md`.
 
+mod again;
 mod database;
+mod hostile;
 mod judged;
 mod kill;
+mod settings;
+mod shapes;
 mod size;
 mod told;
 
@@ -30,6 +34,7 @@ const ROWS: &[(u32, &str)] = &[
     (8, "one span id, different content"),
     (9, "out of order, over many exports"),
     (10, "late spans"),
+    (11, "clocks that are wrong"),
     (12, "damaged requests"),
     (13, "one bad span among good ones"),
     (14, "ids and values that are none"),
@@ -47,6 +52,7 @@ const ROWS: &[(u32, &str)] = &[
     (27, "a replica paused past its lease, one killed"),
     (28, "retention while ingesting"),
     (29, "told to stop under load"),
+    (30, "strings that attack"),
     (33, "wrong settings, and secrets in them"),
     (36, "more than may be kept"),
 ];
