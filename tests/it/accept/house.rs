@@ -20,7 +20,8 @@ use tokio::task::JoinSet;
 use crate::support::database::Database;
 use crate::support::transport::PATIENCE;
 pub(super) use crate::support::transport::{
-    Answer, Doors, EXPORT, PACKINGS, Packing, TRANSPORTS, Transport, call, call_at, client, slow_body,
+    Answer, Doors, EXPORT, PACKINGS, Packing, TRANSPORTS, Transport, call, call_at, client, http2_client,
+    slow_body,
 };
 
 impl From<&House> for Doors {

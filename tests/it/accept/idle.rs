@@ -7,7 +7,7 @@ use debunk::config::{self, Period};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::house::{Answer, House, TRANSPORTS, client, request, slow_body};
+use super::house::{Answer, House, TRANSPORTS, client, http2_client, request, slow_body};
 
 /// How HTTP/2 begins, with settings that set nothing.
 const HTTP2: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
@@ -96,11 +96,7 @@ async fn a_connection_is_closed_when_no_request_follows() {
 async fn a_request_that_takes_longer_than_a_connection_may_idle_is_answered() {
     let house = House::with(short()).await;
     for http2 in [false, true] {
-        let client = if http2 {
-            reqwest::Client::builder().http2_prior_knowledge().no_proxy().timeout(LONGEST).build().unwrap()
-        } else {
-            client()
-        };
+        let client = if http2 { http2_client() } else { client() };
         let (go_on, body) = slow_body(10);
         let sent = client
             .post(format!("http://{}/v1/traces", house.http))
@@ -123,8 +119,7 @@ async fn a_request_that_takes_longer_than_a_connection_may_idle_is_answered() {
 async fn a_call_whose_message_does_not_arrive_is_given_up() {
     let limits = config::Otlp { read_timeout: Period(Duration::from_millis(200)), ..config::Otlp::default() };
     let house = House::with(limits).await;
-    let client =
-        reqwest::Client::builder().http2_prior_knowledge().no_proxy().timeout(LONGEST).build().unwrap();
+    let client = http2_client();
     let (_never, body) = slow_body(3);
     let sent = client
         .post(format!("http://{}{}", house.grpc, super::house::EXPORT))

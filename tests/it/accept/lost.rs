@@ -5,7 +5,9 @@ use debunk::config;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
 use prost::Message;
 
-use super::house::{Answer, EXPORT, House, Packing, TRANSPORTS, call, call_at, client, request};
+use super::house::{
+    Answer, EXPORT, House, Packing, TRANSPORTS, call, call_at, client, http2_client, request,
+};
 
 #[tokio::test]
 async fn logs_and_metrics_are_accepted_and_their_sender_is_told_once() {
@@ -121,12 +123,7 @@ async fn whoever_knocks_at_the_wrong_place_is_told_the_way() {
 #[tokio::test]
 async fn http_2_without_tls_is_served_on_the_same_port() {
     let house = House::open().await;
-    let client = reqwest::Client::builder()
-        .timeout(std::time::Duration::from_secs(30))
-        .http2_prior_knowledge()
-        .no_proxy()
-        .build()
-        .unwrap();
+    let client = http2_client();
     let sent = client
         .post(format!("http://{}/v1/traces", house.http))
         .header("content-type", "application/json")

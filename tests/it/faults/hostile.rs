@@ -13,7 +13,9 @@ use super::shapes::{export, span};
 use super::{long, report};
 use crate::support::process::Process;
 use crate::support::traffic::text;
-use crate::support::transport::{Answer, Doors, EXPORT, Packing, TRANSPORTS, Transport, call, client, pack};
+use crate::support::transport::{
+    Answer, Doors, EXPORT, Packing, TRANSPORTS, Transport, call, client, http2_client, pack,
+};
 
 /// `otlp.max_request`, as it is by default.
 const MAX_REQUEST: usize = 16 << 20;
@@ -323,8 +325,7 @@ async fn grpc_compressed(doors: Doors, packing: Packing, body: Vec<u8>) -> Answe
     let mut framed = vec![1];
     framed.extend((body.len() as u32).to_be_bytes());
     framed.extend(body);
-    let client = reqwest::Client::builder().http2_prior_knowledge().no_proxy().build().unwrap();
-    let sent = client
+    let sent = http2_client()
         .post(format!("http://{}{EXPORT}", doors.grpc))
         .header("content-type", "application/grpc")
         .header("grpc-encoding", format!("{packing:?}").to_lowercase())

@@ -156,8 +156,17 @@ fn failure(code: tonic::Code, message: &str, retry: Option<Duration>) -> Answer 
 }
 
 pub(crate) fn client() -> reqwest::Client {
+    built(reqwest::Client::builder())
+}
+
+/// A client that speaks HTTP/2 without being asked to.
+pub(crate) fn http2_client() -> reqwest::Client {
+    built(reqwest::Client::builder().http2_prior_knowledge())
+}
+
+fn built(builder: reqwest::ClientBuilder) -> reqwest::Client {
     let _installed = rustls::crypto::ring::default_provider().install_default();
-    reqwest::Client::builder().timeout(PATIENCE).no_proxy().build().unwrap()
+    builder.timeout(PATIENCE).no_proxy().build().unwrap()
 }
 
 async fn send_http(to: Doors, kind: &str, body: Vec<u8>, packing: Packing) -> Answer {
