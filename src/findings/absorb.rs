@@ -20,7 +20,8 @@ pub(super) struct Claim<'a> {
 }
 
 /// (absorbs, is absorbed), where their evidence shares a call: a write done twice explains the timeout before it.
-const PAIRS: &[(&str, &str)] = &[("retry_non_idempotent", "timeout_partial_failure")];
+const PAIRS: &[(&str, &str)] =
+    &[("retry_non_idempotent", "timeout_partial_failure"), ("timeout_partial_failure", "orphaned_work")];
 
 /// For each claim the position of the one that speaks for it, if any.
 pub(super) fn absorbed(trace: &Trace, claims: &[Claim<'_>]) -> Vec<Option<usize>> {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::rules::{Diverged, Duplicated, Harm, Occurrence, Severity};
+use crate::rules::{Crossed, Diverged, Duplicated, Exposed, Harm, Held, Occurrence, Severity};
 
 /// What softens a judgement: nobody waits, or nobody real does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -17,6 +17,9 @@ pub(super) struct Circumstances {
 /// |---|---|---|---|---|
 /// | duplicated | confirmed, or a key per attempt | hedged, republished, or the first attempt's server seen | blind | harmless this time |
 /// | diverged | not idempotent, and reported as failure | not idempotent, hidden from the user | only idempotent writes | the caller's caller had left |
+/// | exposed | credentials in the clear, a key to an account | in the clear to a public host, other secrets | | only to be redirected, of a lesser environment |
+/// | crossed | writes to production | production otherwise | | other environments |
+/// | held | | and something may change meanwhile | threads and connections | work for nobody |
 /// | time | ≥ 1 s and ≥ 50 % of the unit | ≥ 300 ms; calls per item: ≥ 50, or ≥ 50 ms and ≥ 50 % | ≥ 50 ms | less |
 pub(super) fn severity(rule: &str, occurrence: &Occurrence, circumstances: Circumstances) -> Severity {
     let full = match occurrence.harm {
@@ -32,6 +35,21 @@ pub(super) fn severity(rule: &str, occurrence: &Occurrence, circumstances: Circu
             Diverged::Hidden => Severity::High,
             Diverged::Repeatable => Severity::Medium,
             Diverged::CallerLeft => Severity::Low,
+        },
+        Harm::Exposed(how) => match how {
+            Exposed::Plain => Severity::High,
+            Exposed::Account => Severity::Critical,
+            Exposed::Redirected | Exposed::Lesser => Severity::Low,
+        },
+        Harm::Crossed(how) => match how {
+            Crossed::WritesProduction => Severity::Critical,
+            Crossed::Production => Severity::High,
+            Crossed::Others => Severity::Low,
+        },
+        Harm::Held(how) => match how {
+            Held::Hard => Severity::High,
+            Held::Softly => Severity::Medium,
+            Held::ForNobody => Severity::Low,
         },
     };
     let after_batch = if circumstances.batch { full.step_down() } else { full };

@@ -241,6 +241,29 @@ pub struct IdempotencyFacts {
     pub headers_captured: bool,
 }
 
+/// A secret that a span held and that was replaced before anything else read it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Leak {
+    /// The attribute.
+    pub key: String,
+    /// `password`, `jwt`, `authorization`, …
+    pub kind: String,
+    /// Eight hexadecimal digits that tell values apart.
+    pub hash: String,
+}
+
+impl Leak {
+    /// The attribute is a captured header.
+    pub fn is_in_header(&self) -> bool {
+        self.key.contains(".header.") || self.key.contains(".metadata.")
+    }
+
+    /// It came with a request, rather than with an answer.
+    pub fn is_sent(&self) -> bool {
+        !self.key.contains("response") && self.kind != "signature"
+    }
+}
+
 /// Everything rules may know of a span beyond its identity and time.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Facts {
@@ -310,6 +333,8 @@ pub struct Facts {
     /// Attributes that no convention names and that look like identifiers, (key, value), sorted by key: possible
     /// arguments.
     pub custom: Vec<(String, String)>,
+    /// Secrets that it held, sorted: at most 16.
+    pub leaks: Vec<Leak>,
     /// Decoded data of the request that looks like identifiers (path segments, query values): at most 16.
     pub tokens: Vec<String>,
 }

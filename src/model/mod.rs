@@ -34,7 +34,7 @@ pub use arguments::Arguments;
 pub use attempt::Attempt;
 pub use call::{Call, Repetition};
 pub use facts::{
-    Basis, DbFacts, Effect, EffectClass, Facts, HostClass, HostSource, HttpFacts, IdempotencyFacts,
+    Basis, DbFacts, Effect, EffectClass, Facts, HostClass, HostSource, HttpFacts, IdempotencyFacts, Leak,
     MessagingFacts, MessagingOperation, Outcome, Role, RpcFacts, Verdict,
 };
 pub use id::{InvalidId, SpanId, TraceId};

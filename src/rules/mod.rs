@@ -9,11 +9,20 @@ mod latency_is_zero {
     pub(super) mod chatty_sequential_calls;
 }
 mod millis;
+mod network_is_secure {
+    pub(super) mod credentials_in_telemetry;
+    pub(super) mod plaintext_transport;
+}
 mod network_is_reliable {
     pub(super) mod retry_non_idempotent;
 }
 mod occurrence;
+mod one_administrator {
+    pub(super) mod environment_crossing;
+}
 mod outcome_is_known {
+    pub(super) mod orphaned_work;
+    pub(super) mod timeout_inversion;
     pub(super) mod timeout_partial_failure;
 }
 mod told;
@@ -23,7 +32,10 @@ mod transport_cost_is_zero {
 
 pub use millis::Millis;
 pub(crate) use millis::whole_ms;
-pub use occurrence::{Confidence, Cost, Diverged, Duplicated, Evidence, Fallacy, Harm, Occurrence, Severity};
+pub use occurrence::{
+    Confidence, Cost, Crossed, Diverged, Duplicated, Evidence, Exposed, Fallacy, Harm, Held, Occurrence,
+    Severity,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -78,8 +90,10 @@ macro_rules! registry {
 registry! {
     NetworkIsReliable => network_is_reliable: retry_non_idempotent;
     LatencyIsZero => latency_is_zero: chatty_sequential_calls;
+    NetworkIsSecure => network_is_secure: plaintext_transport, credentials_in_telemetry;
+    OneAdministrator => one_administrator: environment_crossing;
     TransportCostIsZero => transport_cost_is_zero: n_plus_one;
-    OutcomeIsKnown => outcome_is_known: timeout_partial_failure;
+    OutcomeIsKnown => outcome_is_known: timeout_partial_failure, orphaned_work, timeout_inversion;
 }
 
 /// The rule of this id.

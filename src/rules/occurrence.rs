@@ -230,6 +230,41 @@ pub enum Diverged {
     CallerLeft,
 }
 
+/// What others could read; decides severity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exposed {
+    /// A request and its answer.
+    Plain,
+    /// A request whose peer only asked to come back encrypted.
+    Redirected,
+    /// Credentials, or a key to a whole account.
+    Account,
+    /// Something of an environment in which nothing is worth hiding.
+    Lesser,
+}
+
+/// Which environments were mixed; decides severity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Crossed {
+    /// Another environment writes to production.
+    WritesProduction,
+    /// Production is read, or depends on another.
+    Production,
+    /// Two others.
+    Others,
+}
+
+/// What is held while nobody can use the result; decides severity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Held {
+    /// And something may be changed meanwhile.
+    Hard,
+    /// Threads and connections.
+    Softly,
+    /// Work that nobody will ask for.
+    ForNobody,
+}
+
 /// What kind of harm an occurrence does; `findings::severity` turns it and the cost into a severity.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Harm {
@@ -242,6 +277,12 @@ pub enum Harm {
     Duplicated(Duplicated),
     /// Two sides disagree about a write.
     Diverged(Diverged),
+    /// Others can read it.
+    Exposed(Exposed),
+    /// Environments are mixed.
+    Crossed(Crossed),
+    /// Resources are held for nothing.
+    Held(Held),
 }
 
 /// One hit of one rule in one trace.

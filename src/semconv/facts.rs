@@ -7,7 +7,7 @@ use super::db::Reading;
 use super::errors::Errors;
 use super::library::{self, Library};
 use super::url::Url;
-use super::{effect, http, idempotency, messages, outcome, template};
+use super::{effect, http, idempotency, messages, outcome, secrets, template};
 use crate::model::{Basis, EffectClass, Facts, Kind, MessagingOperation, Role, Status};
 
 const MOST_TOKENS: usize = 16;
@@ -72,6 +72,7 @@ pub(super) fn of(sent: &otlp::Span, kind: Kind, status: Status, library: Library
     }
     facts.idempotency.keys.sort();
     facts.custom = attributes.custom;
+    facts.leaks = secrets::marks(sent);
     facts
 }
 

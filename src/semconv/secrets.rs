@@ -6,9 +6,12 @@
 //! Budget: one look at every byte of every text, and no allocation where nothing is found.
 
 mod find;
+mod marks;
 
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value::Value};
 use opentelemetry_proto::tonic::trace::v1::ResourceSpans;
+
+pub(super) use marks::marks;
 
 /// Replaces every secret in an export, in place, and counts the replacements.
 pub fn redact(exports: &mut [ResourceSpans]) -> u64 {

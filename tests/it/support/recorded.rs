@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use debunk::decode::{check, file};
 use debunk::model::{Received, TraceId};
+use debunk::semconv::secrets;
 use serde::Deserialize;
 
 /// Traces of one file by id.
@@ -56,6 +57,8 @@ pub(crate) fn read(folder: &Path, name: &str) -> Traces {
     for request in file::Requests::open(&path).unwrap() {
         let mut exports = request.unwrap().resource_spans;
         assert_eq!(check::check(&mut exports).total(), 0, "{}", path.display());
+        // As at the door: what is judged holds marks instead of secrets.
+        secrets::redact(&mut exports);
         for received in Received::flatten(exports) {
             traces.entry(TraceId::from_bytes(&received.span.trace_id).unwrap()).or_default().push(received);
         }
