@@ -5,10 +5,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::absorb::{Claim, absorbed};
 use super::severity::{Circumstances, severity};
-use super::{Evidence, Fingerprint, Judged, Judgement, rows, shape};
+use super::{Evidence, Fingerprint, Inspection, Judged, Judgement, rows, shape};
 use crate::model::{Assembly, Span, Trace, TraceId};
 use crate::rules::{Occurrence, RULES, Rule, Severity, Thresholds};
-use crate::sketch::{self, Mark};
+use crate::sketch::{Drawer, Mark};
 
 /// Longest remark beside a drawn span, in letters.
 const MOST_LETTERS: usize = 80;
@@ -26,16 +26,26 @@ pub struct Settings<'a> {
 /// panics is named in the judgement and spares the others.
 pub fn judge(trace_id: TraceId, spans: Vec<Span>, settings: Settings<'_>) -> Judgement {
     let trace = Trace::assemble(spans, settings.assembly);
-    let (found, panicked) = inspect(RULES, &trace, settings.thresholds);
+    let Inspection { occurrences, panicked, .. } = look(trace_id, &trace, settings);
     Judgement {
         trace_id,
         summary: rows::summary(&trace),
         units: rows::units(&trace),
         calls: rows::calls(&trace),
-        occurrences: identified(&trace, &found),
+        occurrences,
         unsettled: !settings.assembly.settled && could_change(&trace),
         panicked,
     }
+}
+
+/// The part of a judgement that rules make; nothing is kept of the trace itself.
+pub fn inspect(trace_id: TraceId, spans: Vec<Span>, settings: Settings<'_>) -> Inspection {
+    look(trace_id, &Trace::assemble(spans, settings.assembly), settings)
+}
+
+fn look(trace_id: TraceId, trace: &Trace, settings: Settings<'_>) -> Inspection {
+    let (found, panicked) = run(RULES, trace, settings.thresholds);
+    Inspection { trace_id, occurrences: identified(trace, &found), panicked }
 }
 
 /// An occurrence under its rule and the rule's position.
@@ -46,11 +56,7 @@ struct Found {
     severity: Severity,
 }
 
-fn inspect(
-    rules: &'static [Rule],
-    trace: &Trace,
-    thresholds: &Thresholds,
-) -> (Vec<Found>, Vec<&'static str>) {
+fn run(rules: &'static [Rule], trace: &Trace, thresholds: &Thresholds) -> (Vec<Found>, Vec<&'static str>) {
     let mut found = Vec::new();
     let mut panicked = Vec::new();
     for (number, rule) in rules.iter().enumerate() {
@@ -99,18 +105,28 @@ fn identified(trace: &Trace, found: &[Found]) -> Vec<Judged> {
     let fingerprints: Vec<Fingerprint> = found.iter().map(|one| fingerprint(trace, one)).collect();
     let mut known = BTreeSet::new();
     let mut judged = Vec::with_capacity(found.len());
+    let mut drawer = Drawer::new(trace);
     for (own, one) in found.iter().enumerate() {
         // One span shows one finding once, whatever the evidence a rule could list for it.
         if known.insert((fingerprints[own], one.occurrence.at)) {
             let absorbed_by = by[own].map(|other| fingerprints[other]);
-            judged.push(one.judged(trace, fingerprints[own], absorbed_by));
+            let marks = marks(trace, &one.occurrence);
+            let around = trace.unit_of(one.occurrence.at).owner();
+            let drawing = drawer.draw(Some(around), &marks);
+            judged.push(one.judged(trace, fingerprints[own], absorbed_by, drawing));
         }
     }
     judged
 }
 
 impl Found {
-    fn judged(&self, trace: &Trace, fingerprint: Fingerprint, absorbed_by: Option<Fingerprint>) -> Judged {
+    fn judged(
+        &self,
+        trace: &Trace,
+        fingerprint: Fingerprint,
+        absorbed_by: Option<Fingerprint>,
+        drawing: String,
+    ) -> Judged {
         let occurrence = &self.occurrence;
         let unit = trace.unit_of(occurrence.at);
         let resource = unit.resource();
@@ -132,7 +148,7 @@ impl Found {
             version: resource.version.clone(),
             evidence: evidence(trace, occurrence),
             not_visible: not_visible(trace, occurrence),
-            drawing: sketch::render(trace, Some(unit.owner()), &marks(trace, occurrence)),
+            drawing,
             absorbed_by,
         }
     }
@@ -224,7 +240,7 @@ mod tests {
     fn a_rule_that_panics_is_named_and_spares_the_others() {
         static RULES: [Rule; 2] = [Rule::broken("first"), Rule::broken("second")];
         let trace = Trace::assemble(Vec::new(), Assembly::default());
-        let (found, panicked) = inspect(&RULES, &trace, &Thresholds::default());
+        let (found, panicked) = run(&RULES, &trace, &Thresholds::default());
         assert!(found.is_empty());
         assert_eq!(panicked, ["first", "second"]);
     }

@@ -176,6 +176,17 @@ pub struct Summary {
     pub defects: Vec<String>,
 }
 
+/// What rules found in one trace.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Inspection {
+    /// Which trace.
+    pub trace_id: TraceId,
+    /// What rules found, absorbed ones included.
+    pub occurrences: Vec<Judged>,
+    /// Rules that panicked on this trace.
+    pub panicked: Vec<&'static str>,
+}
+
 /// All that judging one trace yields.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Judgement {

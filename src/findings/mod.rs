@@ -9,5 +9,5 @@ mod rows;
 mod severity;
 pub mod shape;
 
-pub use judge::{Settings, judge, judge_all};
-pub use judged::{Call, Evidence, Fingerprint, Judged, Judgement, Summary, Unit};
+pub use judge::{Settings, inspect, judge, judge_all};
+pub use judged::{Call, Evidence, Fingerprint, Inspection, Judged, Judgement, Summary, Unit};

@@ -235,6 +235,11 @@ impl Trace {
         &self.tree.preorder
     }
 
+    /// Where a span stands among [`Self::depth_first`].
+    pub fn depth_first_position(&self, at: SpanIdx) -> usize {
+        self.tree.position(at)
+    }
+
     /// (cause, consumer): messages whose consumer points back by a link instead of a parent.
     pub fn async_edges(&self) -> &[(SpanIdx, SpanIdx)] {
         &self.tree.async_edges

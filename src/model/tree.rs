@@ -50,6 +50,10 @@ impl Tree {
         self.enter[above.at()] <= position && position < self.leave[above.at()]
     }
 
+    pub(super) fn position(&self, at: SpanIdx) -> usize {
+        self.enter[at.at()] as usize
+    }
+
     pub(super) fn first_with(&self, id: SpanId, spans: &[Span]) -> Option<SpanIdx> {
         let from = self.by_id.partition_point(|at| spans[at.at()].id < id);
         self.by_id.get(from).copied().filter(|at| spans[at.at()].id == id)

@@ -28,13 +28,14 @@
 
 mod attributes;
 mod check;
+mod longest;
 mod parse;
 mod render;
 mod visible;
 
 pub use check::{Mismatch, check};
 pub use parse::{BadDrawing, Drawing, parse};
-pub use render::{Mark, render};
+pub use render::{Drawer, Mark, render};
 pub use visible::visible;
 
 /// Nanoseconds a column stands for where a drawing does not say.

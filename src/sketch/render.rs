@@ -3,9 +3,10 @@
 //! Clocks of hosts differ, so a span of another clock that would stick out of the span that asked for it is drawn
 //! centred in it, with all of its clock below it. Only drawings do this: nothing is concluded from it.
 
-use std::collections::BTreeSet;
+use std::collections::HashMap;
 use std::fmt::Write;
 
+use super::longest::Longest;
 use super::{USUAL_COLUMN_NS, visible};
 use crate::model::{Kind, Role, Span, SpanIdx, Status, Trace};
 
@@ -27,23 +28,55 @@ pub struct Mark {
 
 /// Draws what `marks` point at. `around` is drawn as well: the unit that they belong to.
 pub fn render(trace: &Trace, around: Option<SpanIdx>, marks: &[Mark]) -> String {
-    let wanted: Vec<SpanIdx> = around.into_iter().chain(marks.iter().map(|mark| mark.span)).collect();
-    let scope = scope(trace, &wanted);
-    let within = scope.map_or(trace.depth_first(), |scope| trace.subtree(scope));
-    let shown = chosen(trace, scope, &wanted, within);
-    if shown.is_empty() {
-        return String::new();
+    Drawer::new(trace).draw(around, marks)
+}
+
+/// Makes any number of drawings of one trace. What one costs does not grow with the trace.
+pub struct Drawer<'t> {
+    trace: &'t Trace,
+    longest: Longest<'t>,
+}
+
+impl<'t> Drawer<'t> {
+    /// Of this trace.
+    pub fn new(trace: &'t Trace) -> Self {
+        Self { trace, longest: Longest::of(trace) }
     }
-    let starts = drawn_starts(trace, within);
-    let axis = Axis::over(shown.iter().map(|at| (starts[at.at()], trace.span(*at).duration_ns)));
+
+    /// Draws what `marks` point at. `around` is drawn as well: the unit that they belong to.
+    pub fn draw(&mut self, around: Option<SpanIdx>, marks: &[Mark]) -> String {
+        let trace = self.trace;
+        let wanted: Vec<SpanIdx> = around.into_iter().chain(marks.iter().map(|mark| mark.span)).collect();
+        let scope = scope(trace, &wanted);
+        let within = scope.map_or(trace.depth_first(), |scope| trace.subtree(scope));
+        let shown = if within.len() <= MOST_LINES {
+            within.to_vec()
+        } else {
+            self.longest.choose(scope, &wanted, MOST_LINES)
+        };
+        let Some(top) = within.first() else { return String::new() };
+        let mut clocks = Clocks { trace, top: *top, shifts: HashMap::new() };
+        let starts: Vec<i64> = shown.iter().map(|at| clocks.start_ns(*at)).collect();
+        let mut text = lines(trace, &shown, &starts, marks);
+        if shown.len() < within.len() {
+            let _ = writeln!(text, "… {} more spans", within.len() - shown.len());
+        }
+        text
+    }
+}
+
+/// The axis, then one line for each span.
+fn lines(trace: &Trace, shown: &[SpanIdx], starts: &[i64], marks: &[Mark]) -> String {
+    let times = shown.iter().zip(starts).map(|(at, start_ns)| (*start_ns, trace.span(*at).duration_ns));
+    let axis = Axis::over(times);
     let mut lines = Vec::with_capacity(shown.len());
     let mut above: Vec<SpanIdx> = Vec::new();
-    for at in within.iter().filter(|at| shown.contains(at)) {
+    for (at, start_ns) in shown.iter().zip(starts) {
         while above.last().is_some_and(|top| !trace.is_within(*at, *top)) {
             above.pop();
         }
         let span = trace.span(*at);
-        let bar = axis.bar(starts[at.at()], span.duration_ns, failed(trace, *at));
+        let bar = axis.bar(*start_ns, span.duration_ns, failed(trace, *at));
         let indent = "  ".repeat(above.len());
         let service = word(&span.resource.service);
         let left = format!("|{bar}| {indent}{service}  {}  {}", kind(span), word(name(span)));
@@ -63,9 +96,6 @@ pub fn render(trace: &Trace, around: Option<SpanIdx>, marks: &[Mark]) -> String 
         text.truncate(text.trim_end_matches(' ').len());
         text.push('\n');
     }
-    if shown.len() < within.len() {
-        let _ = writeln!(text, "… {} more spans", within.len() - shown.len());
-    }
     text
 }
 
@@ -80,64 +110,47 @@ fn scope(trace: &Trace, wanted: &[SpanIdx]) -> Option<SpanIdx> {
     Some(scope)
 }
 
-/// The lines worth drawing: what is wanted, what leads to it, then the longest of the rest.
-fn chosen(
-    trace: &Trace,
-    scope: Option<SpanIdx>,
-    wanted: &[SpanIdx],
-    within: &[SpanIdx],
-) -> BTreeSet<SpanIdx> {
-    if within.len() <= MOST_LINES {
-        return within.iter().copied().collect();
-    }
-    let mut shown: BTreeSet<SpanIdx> =
-        scope.into_iter().chain(wanted.iter().copied()).take(MOST_LINES).collect();
-    for at in shown.clone() {
-        let mut above = trace.parent(at);
-        while let Some(parent) = above.filter(|parent| shown.len() < MOST_LINES && !shown.contains(parent)) {
-            if scope.is_some_and(|scope| !trace.is_within(parent, scope)) {
-                break;
-            }
-            shown.insert(parent);
-            above = trace.parent(parent);
-        }
-    }
-    let mut rest: Vec<SpanIdx> = within.iter().copied().filter(|at| !shown.contains(at)).collect();
-    rest.sort_by_key(|at| (std::cmp::Reverse(trace.span(*at).duration_ns), *at));
-    for at in rest {
-        if MOST_LINES <= shown.len() {
-            break;
-        }
-        // Without its parent a span would seem to be a child of another.
-        if trace.parent(at).is_none_or(|parent| shown.contains(&parent)) {
-            shown.insert(at);
-        }
-    }
-    shown
+/// Moves spans of other clocks onto the drawing's one.
+struct Clocks<'t> {
+    trace: &'t Trace,
+    /// Its clock is the drawing's.
+    top: SpanIdx,
+    shifts: HashMap<SpanIdx, i64>,
 }
 
-/// Where each span of `within` starts on the drawing's one clock.
-fn drawn_starts(trace: &Trace, within: &[SpanIdx]) -> Vec<i64> {
-    let mut shift = vec![0_i64; trace.spans().len()];
-    for at in within {
-        let span = trace.span(*at);
-        let Some(parent) = trace.parent(*at).filter(|parent| within.first() != Some(at) && parent != at)
-        else {
-            continue;
-        };
-        let asker = trace.span(parent);
-        let asked_at = asker.start_ns.saturating_add(shift[parent.at()]);
-        shift[at.at()] = if asker.resource.clock_domain == span.resource.clock_domain {
-            shift[parent.at()]
+impl Clocks<'_> {
+    /// Where a span at or below the top starts.
+    fn start_ns(&mut self, at: SpanIdx) -> i64 {
+        let mut unknown = Vec::new();
+        let mut above = Some(at);
+        while let Some(own) = above.filter(|own| !self.shifts.contains_key(own)) {
+            unknown.push(own);
+            above = self.trace.parent(own).filter(|_| own != self.top);
+        }
+        for own in unknown.into_iter().rev() {
+            let parent = self.trace.parent(own).filter(|_| own != self.top);
+            let shift = parent.map_or(0, |parent| self.shift_below(parent, own));
+            self.shifts.insert(own, shift);
+        }
+        self.trace.span(at).start_ns.saturating_add(self.shift(at))
+    }
+
+    fn shift(&self, at: SpanIdx) -> i64 {
+        self.shifts.get(&at).copied().unwrap_or_default()
+    }
+
+    fn shift_below(&self, parent: SpanIdx, at: SpanIdx) -> i64 {
+        let (asker, span) = (self.trace.span(parent), self.trace.span(at));
+        let asked_at = asker.start_ns.saturating_add(self.shift(parent));
+        if asker.resource.clock_domain == span.resource.clock_domain {
+            self.shift(parent)
         } else if (asked_at..=asked_at.saturating_add(asker.duration_ns)).contains(&span.start_ns) {
             0
         } else {
             let slack = asker.duration_ns.saturating_sub(span.duration_ns).max(0) / 2;
             asked_at.saturating_add(slack).saturating_sub(span.start_ns)
-        };
+        }
     }
-    let starts = trace.spans().iter().zip(&shift);
-    starts.map(|(span, shift)| span.start_ns.saturating_add(*shift)).collect()
 }
 
 /// What a column stands for.
