@@ -94,10 +94,14 @@ impl<'de, A: MapAccess<'de>> Field<'_, A> {
     /// An identifier as hexadecimal, either case. What is none becomes an identifier of one byte, which is wrong
     /// everywhere: then its span alone is rejected, not all that came with it.
     pub(super) fn hex(self, into: &mut Vec<u8>) -> Result<(), A::Error> {
-        if let Some(text) = self.given::<String>()? {
-            *into = from_hex(&text).unwrap_or_else(|| vec![0]);
+        let scalar = self.map.next_value::<Scalar<'de>>()?;
+        self.meter.take::<A::Error>(scalar.weight())?;
+        if let Scalar::Text(text) = &scalar {
+            *into = from_hex(text).unwrap_or_else(|| vec![0]);
+            return Ok(());
         }
-        Ok(())
+        // Anything else but `null` is refused.
+        scalar.read::<String, _>().map(|_| ())
     }
 
     /// Bytes as base64, with either alphabet, padded or not.
@@ -148,8 +152,11 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 fn from_hex(text: &str) -> Option<Vec<u8>> {
     let digit = |byte: u8| char::from(byte).to_digit(16).map(|digit| digit as u8);
     let (pairs, rest) = text.as_bytes().as_chunks::<2>();
-    let bytes = pairs.iter().map(|[high, low]| Some(digit(*high)? << 4 | digit(*low)?)).collect();
-    if rest.is_empty() { bytes } else { None }
+    let mut bytes = Vec::with_capacity(pairs.len());
+    for [high, low] in pairs {
+        bytes.push(digit(*high)? << 4 | digit(*low)?);
+    }
+    rest.is_empty().then_some(bytes)
 }
 
 /// Fills a message from an object; says whether there was one, or `null`.
@@ -266,11 +273,10 @@ impl Scalar<'_> {
         if let Self::Null = self {
             return Ok(None);
         }
-        let found = self.describe();
-        match T::from_scalar(self) {
-            Some(value) => Ok(Some(value)),
-            None => Err(E::custom(format_args!("expected {}, found {found}", T::EXPECTED))),
-        }
+        T::from_scalar(self).map(Some).map_err(|other| {
+            let found = other.describe();
+            E::custom(format_args!("expected {}, found {found}", T::EXPECTED))
+        })
     }
 
     fn describe(&self) -> String {
@@ -292,7 +298,9 @@ impl Scalar<'_> {
                 Some(*number as i128)
             }
             Self::Text(text) => {
-                text.parse().ok().or_else(|| text.parse().ok().and_then(|real| Scalar::Real(real).whole()))
+                // Nearly every one is a time, for which the narrow type is enough and much faster.
+                let whole = text.parse::<u64>().map(i128::from).or_else(|_| text.parse());
+                whole.ok().or_else(|| text.parse().ok().and_then(|real| Scalar::Real(real).whole()))
             }
             _ => None,
         }
@@ -348,26 +356,28 @@ pub(super) trait FromScalar: Sized {
     /// For the message when it cannot.
     const EXPECTED: &'static str;
 
-    fn from_scalar(scalar: Scalar<'_>) -> Option<Self>;
+    /// Gives it back where it cannot.
+    fn from_scalar(scalar: Scalar<'_>) -> Result<Self, Scalar<'_>>;
 }
 
 impl FromScalar for String {
     const EXPECTED: &'static str = "text";
 
-    fn from_scalar(scalar: Scalar<'_>) -> Option<Self> {
-        if let Scalar::Text(text) = scalar { Some(text.into_owned()) } else { None }
+    fn from_scalar(scalar: Scalar<'_>) -> Result<Self, Scalar<'_>> {
+        if let Scalar::Text(text) = scalar { Ok(text.into_owned()) } else { Err(scalar) }
     }
 }
 
 impl FromScalar for bool {
     const EXPECTED: &'static str = "true or false";
 
-    fn from_scalar(scalar: Scalar<'_>) -> Option<Self> {
-        match scalar {
-            Scalar::Truth(truth) => Some(truth),
+    fn from_scalar(scalar: Scalar<'_>) -> Result<Self, Scalar<'_>> {
+        match &scalar {
+            Scalar::Truth(truth) => Some(*truth),
             Scalar::Text(text) => text.parse().ok(),
             _ => None,
         }
+        .ok_or(scalar)
     }
 }
 
@@ -375,13 +385,14 @@ impl FromScalar for bool {
 impl FromScalar for f64 {
     const EXPECTED: &'static str = "a number";
 
-    fn from_scalar(scalar: Scalar<'_>) -> Option<Self> {
-        match scalar {
-            Scalar::Whole(number) => Some(number as f64),
-            Scalar::Real(number) => Some(number),
+    fn from_scalar(scalar: Scalar<'_>) -> Result<Self, Scalar<'_>> {
+        match &scalar {
+            Scalar::Whole(number) => Some(*number as f64),
+            Scalar::Real(number) => Some(*number),
             Scalar::Text(text) => text.parse().ok(),
             _ => None,
         }
+        .ok_or(scalar)
     }
 }
 
@@ -390,8 +401,8 @@ macro_rules! whole {
         impl FromScalar for $type {
             const EXPECTED: &'static str = $expected;
 
-            fn from_scalar(scalar: Scalar<'_>) -> Option<Self> {
-                scalar.whole()?.try_into().ok()
+            fn from_scalar(scalar: Scalar<'_>) -> Result<Self, Scalar<'_>> {
+                scalar.whole().and_then(|whole| whole.try_into().ok()).ok_or(scalar)
             }
         }
     )+ };

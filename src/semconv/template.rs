@@ -127,6 +127,10 @@ fn is_base64url(byte: u8) -> bool {
 }
 
 fn is_email(text: &str) -> bool {
+    // Most words are none, and every word is asked.
+    if !text.contains('@') && !text.contains("%40") {
+        return false;
+    }
     let text = text.replace("%40", "@");
     text.split_once('@').is_some_and(|(user, domain)| {
         !user.is_empty() && domain.contains('.') && !text.contains([' ', '/', '?']) && text.len() <= 254
