@@ -3,6 +3,8 @@
 //!
 //! Documents come out one at a time, so a file may be larger than memory; a single document may not.
 
+mod cut;
+
 use std::cell::Cell;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Cursor, Read};
@@ -14,6 +16,7 @@ use opentelemetry_proto::tonic::trace::v1::ResourceSpans;
 
 use super::bounded::{self, Compression};
 use super::{DecodeError, Malformed, NoRoom, Place, json, otlp};
+use cut::Cut;
 
 /// Largest single document, decompressed.
 const MAX_DOCUMENT: usize = 256 << 20;
@@ -56,89 +59,57 @@ pub enum FileError {
 
 /// The exports of one file, in order; ends after the first error.
 pub struct Requests {
-    file: String,
-    input: Box<dyn BufRead + Send>,
-    form: Form,
-    /// The line that is read next, counted from 1.
-    line: usize,
-    read: Arc<AtomicU64>,
-    size: Option<u64>,
+    documents: Documents,
     ended: bool,
-}
-
-#[derive(Clone, Copy)]
-enum Form {
-    Json,
-    Protobuf,
 }
 
 impl Requests {
     /// Opens a file; `-` is standard input.
     pub fn open(path: &Path) -> Result<Self, FileError> {
-        if path == Path::new("-") {
-            return Self::from_reader("standard input", io::stdin(), None);
+        Documents::open(path).map(|documents| Self { documents, ended: false })
+    }
+}
+
+impl Iterator for Requests {
+    type Item = Result<Request, FileError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.ended {
+            return None;
         }
-        let file = path.display().to_string();
-        let unreadable = |source| FileError::Unreadable { file: file.clone(), source };
-        let input = File::open(path).map_err(unreadable)?;
-        let metadata = input.metadata().map_err(unreadable)?;
-        // A pipe has no size to measure progress by.
-        let size = metadata.is_file().then_some(metadata.len());
-        Self::from_reader(&file, input, size)
+        let next = self.documents.next().map(|document| document?.decode());
+        self.ended = !matches!(next, Some(Ok(_)));
+        next
     }
+}
 
-    fn from_reader(
-        file: &str,
-        input: impl Read + Send + 'static,
-        size: Option<u64>,
-    ) -> Result<Self, FileError> {
-        let read = Arc::new(AtomicU64::new(0));
-        let counted = Counted { input, read: Arc::clone(&read) };
-        let sniffed = plain(counted).map(|(start, input)| (sniff(&start), start, input));
-        let (form, start, input) =
-            sniffed.map_err(|source| FileError::Unreadable { file: file.to_owned(), source })?;
-        let form = form.map_err(|malformed| FileError::Malformed { file: file.to_owned(), malformed })?;
-        let start = start.strip_prefix(BOM).unwrap_or(&start).to_vec();
-        let input = Box::new(BufReader::new(Cursor::new(start).chain(input)));
-        Ok(Self { file: file.to_owned(), input, form, line: 1, read, size, ended: false })
-    }
+/// One document of a file, not decoded yet.
+pub struct Document {
+    file: Arc<str>,
+    form: Form,
+    line: usize,
+    bytes: Vec<u8>,
+}
 
-    /// How much of the file, as it lies on disk, has been read.
-    pub fn bytes_read(&self) -> u64 {
-        self.read.load(Ordering::Relaxed)
-    }
-
-    /// How large it is, where that is known.
-    pub fn size(&self) -> Option<u64> {
-        self.size
-    }
-
-    fn read_next(&mut self) -> Result<Option<Request>, Stop> {
-        match self.form {
+impl Document {
+    /// Reads it; it can be done elsewhere than the file is read.
+    pub fn decode(&self) -> Result<Request, FileError> {
+        let request = match self.form {
             Form::Protobuf => {
-                self.ended = true;
-                let mut bytes = Vec::new();
-                (&mut self.input).take(MAX_DOCUMENT as u64 + 1).read_to_end(&mut bytes)?;
-                if bytes.len() > MAX_DOCUMENT {
-                    return Err(too_large(Place::Byte(MAX_DOCUMENT)));
-                }
-                let resource_spans =
-                    otlp::protobuf(&bytes, &room()).map_err(|error| stop(error, Place::Byte(0)))?;
-                Ok(Some(Request { line: 1, resource_spans }))
+                let decoded = otlp::protobuf(&self.bytes, &room());
+                let resource_spans = decoded.map_err(|error| malformed(error, Place::Byte(0)));
+                resource_spans.map(|resource_spans| Request { line: 1, resource_spans })
             }
-            Form::Json => self.read_document(),
-        }
+            Form::Json => self.decode_json(),
+        };
+        request.map_err(|malformed| FileError::Malformed { file: self.file.to_string(), malformed })
     }
 
-    fn read_document(&mut self) -> Result<Option<Request>, Stop> {
-        if !self.skip_blank()? {
-            return Ok(None);
-        }
+    fn decode_json(&self) -> Result<Request, Malformed> {
         let line = self.line;
-        let document = self.cut_document()?;
-        let request = json::request(&document, &room()).map_err(|error| {
-            let mut error = stop(error, Place::Line(1, 1));
-            if let Stop::Malformed(Malformed { place: Place::Line(within, _), .. }) = &mut error {
+        let request = json::request(&self.bytes, &room()).map_err(|error| {
+            let mut error = malformed(error, Place::Line(1, 1));
+            if let Malformed { place: Place::Line(within, _), .. } = &mut error {
                 *within += line - 1;
             }
             error
@@ -148,9 +119,79 @@ impl Requests {
                 Some(foreign) => format!("no OTLP trace: it holds {foreign}"),
                 None => "no OTLP trace: there is no resourceSpans in it".to_owned(),
             };
-            return Err(Malformed::at(Place::Line(line, 1), why).into());
+            return Err(Malformed::at(Place::Line(line, 1), why));
         }
-        Ok(Some(Request { line, resource_spans: request.resource_spans }))
+        Ok(Request { line, resource_spans: request.resource_spans })
+    }
+}
+
+/// The documents of one file, in order; ends after the first error.
+pub struct Documents {
+    file: Arc<str>,
+    input: Box<dyn BufRead + Send>,
+    form: Form,
+    /// The line that is read next, counted from 1.
+    line: usize,
+    read: Arc<AtomicU64>,
+    ended: bool,
+}
+
+#[derive(Clone, Copy)]
+enum Form {
+    Json,
+    Protobuf,
+}
+
+impl Documents {
+    /// Opens a file; `-` is standard input.
+    pub fn open(path: &Path) -> Result<Self, FileError> {
+        if path == Path::new("-") {
+            return Self::from_reader("standard input", io::stdin());
+        }
+        let file = path.display().to_string();
+        let input = File::open(path);
+        Self::from_reader(
+            &file,
+            input.map_err(|source| FileError::Unreadable { file: file.clone(), source })?,
+        )
+    }
+
+    fn from_reader(file: &str, input: impl Read + Send + 'static) -> Result<Self, FileError> {
+        let read = Arc::new(AtomicU64::new(0));
+        let counted = Counted { input, read: Arc::clone(&read) };
+        let sniffed = plain(counted).map(|(start, input)| (sniff(&start), start, input));
+        let (form, start, input) =
+            sniffed.map_err(|source| FileError::Unreadable { file: file.to_owned(), source })?;
+        let form = form.map_err(|malformed| FileError::Malformed { file: file.to_owned(), malformed })?;
+        let start = start.strip_prefix(BOM).unwrap_or(&start).to_vec();
+        let input = Box::new(BufReader::with_capacity(64 << 10, Cursor::new(start).chain(input)));
+        Ok(Self { file: file.into(), input, form, line: 1, read, ended: false })
+    }
+
+    /// How much of the file, as it lies on disk, has been read.
+    pub fn bytes_read(&self) -> u64 {
+        self.read.load(Ordering::Relaxed)
+    }
+
+    fn read_next(&mut self) -> Result<Option<Document>, Stop> {
+        let (line, bytes) = match self.form {
+            Form::Protobuf => {
+                self.ended = true;
+                let mut bytes = Vec::new();
+                (&mut self.input).take(MAX_DOCUMENT as u64 + 1).read_to_end(&mut bytes)?;
+                if bytes.len() > MAX_DOCUMENT {
+                    return Err(too_large(Place::Byte(MAX_DOCUMENT)).into());
+                }
+                (1, bytes)
+            }
+            Form::Json => {
+                if !self.skip_blank()? {
+                    return Ok(None);
+                }
+                (self.line, self.cut_document()?)
+            }
+        };
+        Ok(Some(Document { file: Arc::clone(&self.file), form: self.form, line, bytes }))
     }
 
     /// Passes over white space; false at the end of the file.
@@ -180,10 +221,10 @@ impl Requests {
             if chunk.is_empty() {
                 return Ok(document);
             }
-            let end = chunk.iter().position(|byte| cut.closes(*byte)).map(|at| at + 1);
+            let end = cut.end(chunk);
             let taken = &chunk[..end.unwrap_or(chunk.len())];
             if document.len() + taken.len() > MAX_DOCUMENT {
-                return Err(too_large(Place::Line(self.line, 1)));
+                return Err(too_large(Place::Line(self.line, 1)).into());
             }
             document.extend_from_slice(taken);
             self.line += lines(taken);
@@ -196,45 +237,19 @@ impl Requests {
     }
 }
 
-impl Iterator for Requests {
-    type Item = Result<Request, FileError>;
+impl Iterator for Documents {
+    type Item = Result<Document, FileError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.ended {
             return None;
         }
         let next = self.read_next().map_err(|stop| match stop {
-            Stop::Unreadable(source) => FileError::Unreadable { file: self.file.clone(), source },
-            Stop::Malformed(malformed) => FileError::Malformed { file: self.file.clone(), malformed },
+            Stop::Unreadable(source) => FileError::Unreadable { file: self.file.to_string(), source },
+            Stop::Malformed(malformed) => FileError::Malformed { file: self.file.to_string(), malformed },
         });
         self.ended |= !matches!(next, Ok(Some(_)));
         next.transpose()
-    }
-}
-
-/// Finds the end of a JSON value without reading it.
-#[derive(Default)]
-struct Cut {
-    depth: usize,
-    quoted: bool,
-    escaped: bool,
-}
-
-impl Cut {
-    fn closes(&mut self, byte: u8) -> bool {
-        if std::mem::take(&mut self.escaped) {
-            return false;
-        }
-        match byte {
-            b'\\' if self.quoted => self.escaped = true,
-            b'"' => self.quoted = !self.quoted,
-            b'{' | b'[' if !self.quoted => self.depth += 1,
-            b'}' | b']' if !self.quoted => self.depth = self.depth.saturating_sub(1),
-            // A line of something else: let the reader complain about this line, not about the rest of the file.
-            b'\n' if self.depth == 0 => return true,
-            _ => return false,
-        }
-        self.depth == 0 && !self.quoted && !self.escaped
     }
 }
 
@@ -256,19 +271,18 @@ impl From<Malformed> for Stop {
     }
 }
 
-fn stop(error: DecodeError, start: Place) -> Stop {
+fn malformed(error: DecodeError, start: Place) -> Malformed {
     match error {
-        DecodeError::Malformed(malformed) => malformed.into(),
+        DecodeError::Malformed(malformed) => malformed,
         DecodeError::NoRoom(_) => too_large(start),
     }
 }
 
-fn too_large(place: Place) -> Stop {
+fn too_large(place: Place) -> Malformed {
     Malformed::at(
         place,
         format_args!("a single document of more than {MAX_DOCUMENT} bytes, or of as much when decoded"),
     )
-    .into()
 }
 
 /// Room for one document.
@@ -281,7 +295,7 @@ fn room() -> impl Fn(usize) -> Result<(), NoRoom> {
 }
 
 fn lines(bytes: &[u8]) -> usize {
-    bytes.split(|byte| *byte == b'\n').count() - 1
+    bytes.iter().map(|byte| usize::from(*byte == b'\n')).sum()
 }
 
 /// Takes off the compression, and looks at how what is below begins.
@@ -349,14 +363,18 @@ mod tests {
     const LINE: &str = r#"{"resourceSpans":[{"scopeSpans":[{"spans":[{"name":"}]{ \" \\"}]}]}]}"#;
 
     fn read(bytes: &[u8]) -> Result<Vec<(usize, String)>, String> {
-        let requests = Requests::from_reader("f", Cursor::new(bytes.to_vec()), None)
-            .map_err(|error| error.to_string())?;
-        requests
+        requests(bytes)
+            .map_err(|error| error.to_string())?
             .map(|request| {
                 let request = request.map_err(|error| error.to_string())?;
                 Ok((request.line, request.resource_spans[0].scope_spans[0].spans[0].name.clone()))
             })
             .collect()
+    }
+
+    fn requests(bytes: &[u8]) -> Result<Requests, FileError> {
+        let documents = Documents::from_reader("f", Cursor::new(bytes.to_vec()))?;
+        Ok(Requests { documents, ended: false })
     }
 
     fn protobuf() -> Vec<u8> {
@@ -401,8 +419,7 @@ mod tests {
         bytes.extend([0x1a, 123 - 38]);
         bytes.extend([b'u'; 123 - 38]);
         assert_eq!(bytes[..4], *b"\n{\n\"");
-        let requests = Requests::from_reader("f", Cursor::new(bytes), None).unwrap();
-        let read: Vec<_> = requests.map(|request| request.unwrap().resource_spans).collect();
+        let read: Vec<_> = requests(&bytes).unwrap().map(|request| request.unwrap().resource_spans).collect();
         assert_eq!(read[0][0].schema_url.len(), 85);
     }
 
@@ -443,9 +460,9 @@ mod tests {
         let text = LINE.repeat(1_000);
         let packed = gzip(text.as_bytes());
         let size = packed.len() as u64;
-        let mut requests = Requests::from_reader("f", Cursor::new(packed), Some(size)).unwrap();
-        assert_eq!(requests.by_ref().map(Result::unwrap).count(), 1_000);
-        assert_eq!((requests.bytes_read(), requests.size()), (size, Some(size)));
+        let mut documents = Documents::from_reader("f", Cursor::new(packed)).unwrap();
+        assert_eq!(documents.by_ref().map(Result::unwrap).count(), 1_000);
+        assert_eq!(documents.bytes_read(), size);
     }
 
     #[test]

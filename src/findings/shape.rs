@@ -146,20 +146,20 @@ impl From<&rules::Cost> for Cost {
 }
 
 impl Occurrence {
-    /// The shown form of what judging found in `trace`.
-    pub fn new(trace: TraceId, judged: &Judged, seen_at: Option<OffsetDateTime>) -> Self {
+    /// The shown form of what judging found in a trace whose receipt is unknown.
+    pub fn new(trace: TraceId, judged: Judged) -> Self {
         Self {
             trace_id: trace.to_string(),
             span_id: judged.span_id.to_string(),
-            seen_at,
-            version: judged.version.clone(),
+            seen_at: None,
+            version: judged.version,
             severity: judged.severity,
             confidence: judged.confidence,
             cost: Cost::from(&judged.cost),
-            why: judged.why.clone(),
-            evidence: judged.evidence.clone(),
-            not_visible: judged.not_visible.clone(),
-            drawing: judged.drawing.clone(),
+            why: judged.why,
+            evidence: judged.evidence,
+            not_visible: judged.not_visible,
+            drawing: judged.drawing,
         }
     }
 }

@@ -29,6 +29,7 @@ mod sql;
 mod template;
 mod url;
 
+use std::borrow::Borrow;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
@@ -65,10 +66,7 @@ pub fn is_of(export: &ResourceSpans, service: &str) -> bool {
 
 /// Reads the spans of one trace, or of many, and completes what a span alone cannot tell.
 pub fn spans(received: &[Received], aliases: &BTreeMap<String, String>) -> Vec<Span> {
-    let mut reader = Reader::new(aliases);
-    let mut spans: Vec<Span> = received.iter().map(|one| reader.read(one)).collect();
-    hear_silence(&mut spans);
-    spans
+    Reader::new(aliases).spans(received)
 }
 
 /// A library that recorded the code of one answer records them all: its spans without one were abandoned. Told
@@ -103,6 +101,13 @@ impl Reader {
     /// `aliases` are other names of environments, added to the built-in ones.
     pub fn new(aliases: &BTreeMap<String, String>) -> Self {
         Self { aliases: aliases.clone(), resources: HashMap::new(), scopes: HashMap::new() }
+    }
+
+    /// Reads the spans of one trace, or of many, and completes what a span alone cannot tell.
+    pub fn spans<B: Borrow<Received>>(&mut self, received: impl IntoIterator<Item = B>) -> Vec<Span> {
+        let mut spans: Vec<Span> = received.into_iter().map(|one| self.read(one.borrow())).collect();
+        hear_silence(&mut spans);
+        spans
     }
 
     /// What one span says.

@@ -1,5 +1,7 @@
 //! The report for programs.
 
+use std::io::{self, Write};
+
 use serde::Serialize;
 
 use super::{Found, GateState, Read, Report};
@@ -21,14 +23,15 @@ struct Finding<'a> {
     occurrences: &'a [Occurrence],
 }
 
-/// Indented JSON with a line break at its end.
-pub fn json(report: &Report) -> serde_json::Result<String> {
+/// Writes indented JSON with a line break at its end.
+pub fn json(report: &Report, mut out: impl Write) -> io::Result<()> {
     let body = Body {
         read: report.read,
         findings: report.findings.iter().map(Finding::of).collect(),
         not_shown: report.below,
     };
-    serde_json::to_string_pretty(&body).map(|text| text + "\n")
+    serde_json::to_writer_pretty(&mut out, &body)?;
+    out.write_all(b"\n")
 }
 
 impl<'a> Finding<'a> {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::life::{Counts, Gate, Observed, Status, next};
 use super::shape::{Claim, Cost, Handling, Occurrence};
-use super::{Fingerprint, Judged, Judgement};
+use super::{Fingerprint, Inspection, Judged};
 use crate::model::TraceId;
 use crate::rules::{self, Confidence, Severity};
 
@@ -70,23 +70,28 @@ pub struct Report {
     pub panicked: BTreeMap<&'static str, u64>,
 }
 
-/// Puts judgements together. What another occurrence speaks for is left out.
-pub fn report(read: Read, judgements: &[Judgement], min_confidence: Confidence, gate: Gate) -> Report {
-    let mut kinds: BTreeMap<Fingerprint, Vec<(TraceId, &Judged)>> = BTreeMap::new();
+/// Puts together what was found in traces. What another occurrence speaks for is left out.
+pub fn report(
+    read: Read,
+    inspections: impl IntoIterator<Item = Inspection>,
+    min_confidence: Confidence,
+    gate: Gate,
+) -> Report {
+    let mut kinds: BTreeMap<Fingerprint, Vec<(TraceId, Judged)>> = BTreeMap::new();
     let mut below = 0;
     let mut affected = BTreeSet::new();
     let mut panicked = BTreeMap::new();
-    for judgement in judgements {
-        for rule in &judgement.panicked {
-            *panicked.entry(*rule).or_default() += 1;
+    for inspection in inspections {
+        for rule in inspection.panicked {
+            *panicked.entry(rule).or_default() += 1;
         }
-        for judged in judgement.occurrences.iter().filter(|judged| judged.absorbed_by.is_none()) {
+        for judged in inspection.occurrences.into_iter().filter(|judged| judged.absorbed_by.is_none()) {
             if judged.confidence < min_confidence {
                 below += 1;
                 continue;
             }
-            affected.insert(judgement.trace_id);
-            kinds.entry(judged.fingerprint).or_default().push((judgement.trace_id, judged));
+            affected.insert(inspection.trace_id);
+            kinds.entry(judged.fingerprint).or_default().push((inspection.trace_id, judged));
         }
     }
     let mut findings: Vec<Found> = kinds.into_values().map(|seen| found(seen, gate)).collect();
@@ -104,7 +109,7 @@ impl Report {
     }
 }
 
-fn found(mut seen: Vec<(TraceId, &Judged)>, gate: Gate) -> Found {
+fn found(mut seen: Vec<(TraceId, Judged)>, gate: Gate) -> Found {
     seen.sort_by_key(|(trace, judged)| {
         let best = (judged.confidence, judged.severity, judged.cost.time, judged.cost.calls);
         (std::cmp::Reverse(best), *trace, judged.span_id)
@@ -117,7 +122,7 @@ fn found(mut seen: Vec<(TraceId, &Judged)>, gate: Gate) -> Found {
             counts.add(judged.confidence);
         }
     }
-    let (best, severity) = (seen[0].1, seen.iter().map(|(_, judged)| judged.severity).max());
+    let (best, severity) = (&seen[0].1, seen.iter().map(|(_, judged)| judged.severity).max());
     let costs: Vec<rules::Cost> = seen.iter().map(|(_, judged)| judged.cost).collect();
     let claim = Claim {
         id: best.fingerprint.to_string(),
@@ -140,7 +145,7 @@ fn found(mut seen: Vec<(TraceId, &Judged)>, gate: Gate) -> Found {
         traces: counts.traces(),
         needed: gate.needed(&counts),
     };
-    let occurrences = seen.iter().map(|(trace, judged)| Occurrence::new(*trace, judged, None)).collect();
+    let occurrences = seen.into_iter().map(|(trace, judged)| Occurrence::new(trace, judged)).collect();
     Found { claim, counts, gate, occurrences }
 }
 
