@@ -83,7 +83,7 @@ async fn measure(database: &Database, wanted: &[TraceDays], size: usize) -> [Dur
 }
 
 /// Recorded traces under one root, repeated until there are enough spans.
-fn trace(recorded: &[Vec<Received>], id: TraceId, size: usize) -> Vec<Received> {
+pub(crate) fn trace(recorded: &[Vec<Received>], id: TraceId, size: usize) -> Vec<Received> {
     let mut spans: Vec<Received> = Vec::with_capacity(size);
     let root = 1_u64.to_be_bytes().to_vec();
     'full: for (copy, trace) in recorded.iter().cycle().enumerate() {

@@ -6,11 +6,17 @@
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed bench")]
 #![allow(clippy::print_stdout, reason = "a bench prints what it measured")]
 
+use std::sync::LazyLock;
+use std::time::Duration;
+
 #[path = "../../tests/it/support/database.rs"]
 #[expect(dead_code, reason = "tests ask more of it")]
 mod database;
+mod finding;
 mod ingest;
 mod judge;
+#[path = "../../tests/it/support/process.rs"]
+mod process;
 mod reference;
 mod scan;
 mod traffic;
@@ -25,7 +31,20 @@ fn main() {
     if asked("judge") {
         runtime.block_on(judge::run());
     }
+    if asked("finding") {
+        runtime.block_on(finding::run());
+    }
     if asked("scan") {
         scan::run();
     }
+}
+
+/// A client that does not wait for ever. Clones share its connections.
+fn client() -> reqwest::Client {
+    static CLIENT: LazyLock<reqwest::Client> = LazyLock::new(|| {
+        // The second call in one process finds it installed.
+        let _already = rustls::crypto::ring::default_provider().install_default();
+        reqwest::Client::builder().timeout(Duration::from_secs(30)).no_proxy().build().unwrap()
+    });
+    CLIENT.clone()
 }

@@ -96,6 +96,8 @@ pub struct Traces {
     pub lease: Period,
     /// Spans of one trace that are judged; of larger ones the first so many.
     pub max_spans_evaluated: u32,
+    /// Bytes of stored spans that one worker loads at once; what a single trace has beyond is not judged.
+    pub max_bytes_evaluated: Bytes,
     /// Traces judged at the same time.
     pub workers: u32,
 }
@@ -271,6 +273,7 @@ impl Default for Traces {
             max_wait: Period::secs(300),
             lease: Period::secs(30),
             max_spans_evaluated: 10_000,
+            max_bytes_evaluated: Bytes::mib(64),
             workers: 1,
         }
     }
@@ -373,8 +376,12 @@ impl Otlp {
 
 impl Traces {
     pub(super) fn validate(&self) -> Result<(), String> {
-        if !(1..=64).contains(&self.workers) || self.max_spans_evaluated == 0 {
-            return Err("traces: workers between 1 and 64, max_spans_evaluated at least 1".to_owned());
+        let nothing = self.max_spans_evaluated == 0 || self.max_bytes_evaluated.0 == 0;
+        if !(1..=64).contains(&self.workers) || nothing {
+            return Err(
+                "traces: workers between 1 and 64, max_spans_evaluated and max_bytes_evaluated at least 1"
+                    .to_owned(),
+            );
         }
         if self.lease < Period::secs(1) {
             return Err("traces.lease: at least 1s".to_owned());

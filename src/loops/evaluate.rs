@@ -14,12 +14,12 @@ use crate::config::Config;
 use crate::findings::{Judgement, Settings};
 use crate::model::{Span, TraceId};
 use crate::semconv;
-use crate::store::{Claimed, Claims, Finished, Loaded, Policy, Size, Store, StoreError};
+use crate::store::{Claimed, Claims, Finished, Loaded, Policy, Room, Size, Store, StoreError};
 use crate::telemetry::{Metrics, trace};
 
 use super::Progress;
 
-/// Traces claimed at once. Together with `traces.max_spans_evaluated` it bounds what is held in memory.
+/// Traces claimed at once.
 const BATCH: u32 = 32;
 /// Looks at one trace that came to nothing before it is set aside.
 const MAX_ATTEMPTS: i32 = 5;
@@ -65,18 +65,23 @@ impl Evaluate {
         Ok(Progress::Worked)
     }
 
-    async fn look(&self, claimed: Vec<Claimed>) -> Result<(), StoreError> {
-        if claimed.is_empty() {
-            return Ok(());
-        }
-        let most = self.config.traces.max_spans_evaluated;
-        let wanted: Vec<_> = claimed.iter().map(Claimed::days).collect();
+    /// In as many goes as it takes to hold no more than the settings allow.
+    async fn look(&self, mut claimed: Vec<Claimed>) -> Result<(), StoreError> {
+        let traces = &self.config.traces;
         // One more than is judged, so that a larger trace is seen to be cut and claims no absence.
-        let loading = self.store.load(&wanted, most.saturating_add(1));
-        let loaded = loading.instrument(trace::question("load traces")).await?;
-        let sizes = self.store.sizes_of(&loaded, self.config.otlp.max_spans_per_trace).await?;
-        let judgements = self.judge(claimed, loaded, sizes).await;
-        self.finish(&judgements).instrument(trace::question("replace what is known of traces")).await
+        let of_trace = traces.max_spans_evaluated.saturating_add(1);
+        let room = Room { of_trace, spans: of_trace as usize, bytes: traces.max_bytes_evaluated.0 as usize };
+        while !claimed.is_empty() {
+            let wanted: Vec<_> = claimed.iter().map(Claimed::days).collect();
+            let loading = self.store.load_some(&wanted, room);
+            let loaded = loading.instrument(trace::question("load traces")).await?;
+            let later = claimed.split_off(loaded.len().min(claimed.len()));
+            let sizes = self.store.sizes_of(&loaded, self.config.otlp.max_spans_per_trace).await?;
+            let judgements = self.judge(claimed, loaded, sizes).await;
+            self.finish(&judgements).instrument(trace::question("replace what is known of traces")).await?;
+            claimed = later;
+        }
+        Ok(())
     }
 
     fn claims(&self) -> Claims {
@@ -125,6 +130,9 @@ impl Evaluate {
     /// runs out, and after a few more the trace is set aside.
     fn judge_one(&self, claimed: &Claimed, loaded: &Loaded, size: Size) -> Option<Judgement> {
         let begun = Instant::now();
+        if 0 < size.unread || (self.config.traces.max_spans_evaluated as usize) < loaded.spans.len() {
+            self.metrics.cut_trace();
+        }
         let settings = Settings {
             thresholds: &self.config.rules,
             assembly: size.assembly(self.config.traces.max_spans_evaluated, claimed.settled),

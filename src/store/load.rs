@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use futures::TryStreamExt as _;
 use opentelemetry_proto::tonic::common::v1::InstrumentationScope;
 use opentelemetry_proto::tonic::resource::v1 as resource;
 use opentelemetry_proto::tonic::trace::v1::Span;
@@ -35,15 +36,31 @@ pub struct Loaded {
     pub truncated: bool,
 }
 
+/// How much may be loaded at once.
+#[derive(Clone, Copy, Debug)]
+pub struct Room {
+    /// Spans of one trace; of a larger one the earliest come.
+    pub of_trace: u32,
+    /// No further trace begins above so many spans.
+    pub spans: usize,
+    /// Bytes of spans as they are stored. A trace that does not fit waits, or is cut where it is the first.
+    pub bytes: usize,
+}
+
 impl Store {
     /// Spans of traces, of each the earliest `most`. Up to `most` times the number of traces come back, so
     /// ask for a few traces at a time. A trace whose days were dropped comes back empty.
     pub async fn load(&self, wanted: &[TraceDays], most: u32) -> Result<Vec<Loaded>, StoreError> {
+        self.load_some(wanted, Room { of_trace: most, spans: usize::MAX, bytes: usize::MAX }).await
+    }
+
+    /// The same for as many of the first traces as there is room for, one at the least.
+    pub async fn load_some(&self, wanted: &[TraceDays], room: Room) -> Result<Vec<Loaded>, StoreError> {
         let ids: Vec<Uuid> = wanted.iter().map(|one| Uuid::from_u128(one.trace_id.0)).collect();
         let first: Vec<Date> = wanted.iter().map(|one| one.first_day).collect();
         let last: Vec<Date> = wanted.iter().map(|one| one.last_day).collect();
         // One more than asked for tells whether there are more.
-        let rows = sqlx::query_as!(
+        let mut rows = sqlx::query_as!(
             Row,
             r#"
             select
@@ -63,36 +80,106 @@ impl Store {
             &ids,
             &first,
             &last,
-            i64::from(most) + 1
+            i64::from(room.of_trace) + 1
         )
-        .fetch_all(self.pool())
-        .await?;
-        let emitters = Emitters::load(self, &rows).await?;
-        let mut of_trace: HashMap<TraceId, Loaded> = HashMap::with_capacity(wanted.len());
-        let mut last_key = None;
-        for row in rows {
-            // The same row under two days: a redelivery that crossed the edge of the window.
-            let key = (row.trace_id, row.span_id, row.content);
-            if last_key.replace(key) == Some(key) {
-                continue;
-            }
-            let trace_id = TraceId(row.trace_id.as_u128());
-            let loaded = of_trace.entry(trace_id).or_insert_with(|| Loaded {
-                trace_id,
-                spans: Vec::new(),
-                truncated: false,
-            });
-            if loaded.spans.len() < most as usize {
-                loaded.spans.push(row.received(&emitters)?);
-            } else {
-                loaded.truncated = true;
+        .fetch(self.pool());
+        let mut taken = Taken::new(&ids, room);
+        while let Some(row) = rows.try_next().await? {
+            if !taken.take(row)? {
+                break;
             }
         }
-        let empty = |trace_id| Loaded { trace_id, spans: Vec::new(), truncated: false };
-        Ok(wanted
-            .iter()
-            .map(|one| of_trace.remove(&one.trace_id).unwrap_or_else(|| empty(one.trace_id)))
-            .collect())
+        drop(rows);
+        let emitters = Emitters::load(self, &taken.rows).await?;
+        if taken.rows.len() < MANY_ROWS {
+            return taken.decode(&emitters);
+        }
+        let decoded = tokio::task::spawn_blocking(move || taken.decode(&emitters)).await;
+        decoded.map_err(|error| StoreError::Invariant(format!("spans were not decoded: {error}")))?
+    }
+}
+
+/// Decoding so many rows would hold up whoever shares the thread.
+const MANY_ROWS: usize = 256;
+/// What a row takes besides its name and body.
+const ROW_BYTES: usize = 128;
+
+/// Rows of traces, in the order in which they were asked for, as far as there is room.
+struct Taken {
+    traces: Vec<Uuid>,
+    room: Room,
+    rows: Vec<Row>,
+    /// For each trace so far, where its rows end, and whether there are more of it.
+    ends: Vec<(usize, bool)>,
+    bytes: usize,
+}
+
+impl Taken {
+    fn new(traces: &[Uuid], room: Room) -> Self {
+        Self { traces: traces.to_vec(), room, rows: Vec::new(), ends: Vec::new(), bytes: 0 }
+    }
+
+    /// The rows of a trace come one after another, and traces in the order in which they were asked for. False when
+    /// nothing more is wanted.
+    fn take(&mut self, row: Row) -> Result<bool, StoreError> {
+        let begins = self.rows.last().is_none_or(|last| last.trace_id != row.trace_id);
+        if begins {
+            let behind = &self.traces[self.ends.len()..];
+            let skipped = behind.iter().position(|trace| *trace == row.trace_id).ok_or_else(|| {
+                StoreError::Invariant(format!("spans of trace {} out of order", row.trace_id))
+            })?;
+            self.ends.resize(self.ends.len() + skipped, (self.rows.len(), false));
+            if self.room.spans <= self.rows.len() || (self.room.bytes <= self.bytes && !self.rows.is_empty())
+            {
+                self.traces.truncate(self.ends.len());
+                return Ok(false);
+            }
+            self.ends.push((self.rows.len(), false));
+        }
+        let from = self.ends.len().checked_sub(2).map_or(0, |before| self.ends[before].0);
+        // The same row under two days: a redelivery that crossed the edge of the window.
+        if !begins && self.rows.last().is_some_and(|last| last.key() == row.key()) {
+            return Ok(true);
+        }
+        if self.rows.len() - from == self.room.of_trace as usize {
+            self.end(true);
+            return Ok(true);
+        }
+        self.bytes += ROW_BYTES + row.name.len() + row.rest.len();
+        if self.room.bytes < self.bytes && !self.rows.is_empty() {
+            if from == 0 {
+                self.end(true);
+            } else {
+                // It comes whole the next time.
+                self.rows.truncate(from);
+                self.ends.pop();
+            }
+            self.traces.truncate(self.ends.len());
+            return Ok(false);
+        }
+        self.rows.push(row);
+        self.end(false);
+        Ok(true)
+    }
+
+    fn end(&mut self, truncated: bool) {
+        if let Some(end) = self.ends.last_mut() {
+            *end = (self.rows.len(), truncated);
+        }
+    }
+
+    fn decode(mut self, emitters: &Emitters) -> Result<Vec<Loaded>, StoreError> {
+        self.ends.resize(self.traces.len(), (self.rows.len(), false));
+        let mut rows = self.rows.into_iter();
+        let mut from = 0;
+        let mut loaded = Vec::with_capacity(self.traces.len());
+        for (trace, (end, truncated)) in self.traces.into_iter().zip(self.ends) {
+            let own = rows.by_ref().take(end - from);
+            let spans = own.map(|row| row.received(emitters)).collect::<Result<_, _>>()?;
+            loaded.push(Loaded { trace_id: TraceId(trace.as_u128()), spans, truncated });
+            from = end;
+        }
+        Ok(loaded)
     }
 }
 
@@ -114,6 +201,10 @@ pub(super) struct Row {
 }
 
 impl Row {
+    fn key(&self) -> (Uuid, i64, i32) {
+        (self.trace_id, self.span_id, self.content)
+    }
+
     pub(super) fn received(self, emitters: &Emitters) -> Result<Received, StoreError> {
         if self.dictionary != 0 {
             return Err(StoreError::Invariant(format!(

@@ -40,7 +40,7 @@ pub use copy::COLUMNS as SPAN_COLUMNS;
 pub use deliveries::{DeliveryRow, ReceiverRow, Retried, WantedDeliveries};
 pub use error::StoreError;
 pub use judged::{Finished, Policy, Tell};
-pub use load::{Loaded, TraceDays};
+pub use load::{Loaded, Room, TraceDays};
 pub use outbox::{Change, DueDelivery, Example, NewDelivery, Tried};
 pub use pending::{Backlog, Claimed, Claims};
 pub use replay::{Known, Shows};

@@ -72,6 +72,7 @@ struct Inner {
     pending: Gauge,
     lag: Gauge<f64, AtomicU64>,
     evaluations: Family<Outcome, Counter>,
+    cut_traces: Counter,
     evaluation_duration: Histogram,
     rule_panics: Family<Rule, Counter>,
     occurrences: Family<RuleConfidence, Counter>,
@@ -115,6 +116,7 @@ impl Metrics {
             pending: Gauge::default(),
             lag: Gauge::default(),
             evaluations: Family::default(),
+            cut_traces: Counter::default(),
             evaluation_duration: seconds(),
             rule_panics: Family::default(),
             occurrences: Family::default(),
@@ -209,6 +211,11 @@ impl Metrics {
     pub fn pending(&self, traces: i64, lag_seconds: f64) {
         self.0.pending.set(traces);
         self.0.lag.set(lag_seconds);
+    }
+
+    /// A trace had more than is judged.
+    pub fn cut_trace(&self) {
+        self.0.cut_traces.inc();
     }
 
     /// Traces were judged. `outcome`: `ok`, `late`, `fenced`, `failed`, `quarantined`.
@@ -341,6 +348,7 @@ impl Inner {
         );
         registry.register("traces_pending", "Traces that await a look", self.pending.clone());
         registry.register("trace_lag_seconds", "Age of the oldest trace that is due", self.lag.clone());
+        registry.register("cut_traces", "Looks at the beginning of a large trace", self.cut_traces.clone());
         registry.register("evaluations", "Judged traces by outcome", self.evaluations.clone());
         registry.register(
             "evaluation_duration_seconds",

@@ -16,6 +16,7 @@ mod faults;
 mod generated;
 mod pages;
 mod replay;
+mod same;
 mod scale;
 mod scan;
 mod selftest;

@@ -7,6 +7,7 @@ mod forget;
 mod judge;
 mod life;
 mod outage;
+mod room;
 mod ways;
 
 use std::time::Duration;
