@@ -152,7 +152,7 @@ async fn connection<H, R>(
             .keep_alive_interval(PING_EVERY)
             .keep_alive_timeout(PING_TIMEOUT);
         let connection = builder.serve_connection(io, service);
-        run(connection, stopped, asked.idle(limits.idle), http2::Connection::graceful_shutdown).await
+        run(connection, stopped, asked, limits.idle, http2::Connection::graceful_shutdown).await
     } else {
         let mut builder = http1::Builder::new();
         builder
@@ -160,7 +160,7 @@ async fn connection<H, R>(
             .header_read_timeout(limits.idle)
             .max_buf_size(MAX_HEADERS as usize * 4);
         let connection = builder.serve_connection(io, service);
-        run(connection, stopped, asked.idle(limits.idle), http1::Connection::graceful_shutdown).await
+        run(connection, stopped, asked, limits.idle, http1::Connection::graceful_shutdown).await
     };
     if let Err(error) = ended {
         tracing::debug!(%error, %peer, "a connection broke");
@@ -170,21 +170,25 @@ async fn connection<H, R>(
 async fn run<C: Future<Output = hyper::Result<()>>>(
     connection: C,
     mut stopped: watch::Receiver<bool>,
-    idle: impl Future<Output = ()>,
+    asked: Asked,
+    longest_idle: Duration,
     shut_down: fn(Pin<&mut C>),
 ) -> C::Output {
     let mut connection = pin!(connection);
     let told = tokio::select! {
         ended = connection.as_mut() => return ended,
         _ = stopped.wait_for(|stop| *stop) => true,
-        () = idle => false,
+        () = asked.idle(longest_idle) => false,
     };
     shut_down(connection.as_mut());
     if told {
         return connection.await;
     }
-    // A peer that does not take its last answers, or the farewell, is not waited for.
-    timeout(FAREWELL, connection).await.unwrap_or(Ok(()))
+    // A request that came meanwhile is answered. A peer that takes neither answers nor the farewell is not waited for.
+    tokio::select! {
+        ended = connection => ended,
+        () = asked.idle(FAREWELL) => Ok(()),
+    }
 }
 
 /// Requests of one connection that are being answered.
@@ -201,7 +205,7 @@ impl Asked {
     }
 
     /// Resolves when there was none for so long.
-    async fn idle(self, long: Duration) {
+    async fn idle(&self, long: Duration) {
         let mut count = self.0.subscribe();
         loop {
             // The sender is held here, so neither wait can fail.
