@@ -1,5 +1,6 @@
 //! How fast Debunk is, as ratios to limits measured in the same run: `make bench`, or one part of it by name
-//! (`cargo bench --bench speed ingest`). Every part is bounded in time.
+//! (`cargo bench --bench speed ingest`). Every part is bounded in time. `--grown` goes on
+//! to ten million stored spans.
 //!
 //! Sender, server and database share the machine's cores, so absolute numbers belong to the machine; ratios do not.
 
@@ -9,6 +10,7 @@
 use std::sync::LazyLock;
 use std::time::Duration;
 
+mod cpu;
 #[path = "../../tests/it/support/database.rs"]
 #[expect(dead_code, reason = "tests ask more of it")]
 mod database;
@@ -26,7 +28,8 @@ fn main() {
     let asked = |part: &str| wanted.is_empty() || wanted.iter().any(|one| one == part);
     let runtime = tokio::runtime::Runtime::new().unwrap();
     if asked("ingest") {
-        runtime.block_on(ingest::run());
+        let most = if std::env::args().any(|one| one == "--grown") { 10_000_000 } else { 1_000_000 };
+        runtime.block_on(ingest::run(most));
     }
     if asked("judge") {
         runtime.block_on(judge::run());
