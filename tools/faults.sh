@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 
-cargo build --release --locked --tests --quiet
+cargo test --release --locked --test it --no-run
 started=$SECONDS
 code=0
 FAULTS=long cargo test --release --locked --test it faults:: -- --test-threads=1 --nocapture >"$log" 2>&1 &

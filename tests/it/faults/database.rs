@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use sqlx::{Connection as _, PgConnection};
 
-use super::{Kept, long, report, skip};
+use super::{Kept, long, mib, report, skip};
 use crate::support::load::{Answer, Exporter, Load};
 use crate::support::process::Process;
 use crate::support::proxy::{Cut, Proxy};
@@ -14,10 +14,6 @@ use crate::support::traffic::request;
 
 /// Waits no longer than a test should.
 const IMPATIENT: &str = "[database]\nconnect_timeout = \"500ms\"\nstatement_timeout = \"2s\"\n";
-
-fn mib(bytes: u64) -> u64 {
-    bytes >> 20
-}
 
 fn kill(pid: &str) {
     assert!(Command::new("kill").args(["-KILL", pid]).status().unwrap().success());

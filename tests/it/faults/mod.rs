@@ -6,9 +6,11 @@
 
 mod again;
 mod database;
+mod days;
 mod hostile;
 mod judged;
 mod kill;
+mod load;
 mod settings;
 mod shapes;
 mod size;
@@ -74,6 +76,11 @@ pub(crate) fn report(row: u32, text: &str) {
 /// Says why a row cannot be shown here.
 pub(crate) fn skip(row: u32, why: &str) {
     report(row, &format!("skipped: {why}"));
+}
+
+/// For people: whole mebibytes.
+fn mib(bytes: u64) -> u64 {
+    bytes >> 20
 }
 
 /// What became of acknowledged spans.

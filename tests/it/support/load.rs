@@ -45,7 +45,7 @@ impl Exporter {
     }
 
     pub(crate) fn http(address: SocketAddr) -> Self {
-        Self::Http(super::client(), format!("http://{address}/v1/traces"))
+        Self::Http(super::client_for(PATIENCE), format!("http://{address}/v1/traces"))
     }
 
     /// Sends it until it is accepted.
@@ -112,6 +112,8 @@ fn is_broken(status: &tonic::Status) -> bool {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tally {
     pub(crate) acknowledged: BTreeSet<Key>,
+    /// How long each acknowledgement took.
+    pub(crate) waits: Vec<Duration>,
     /// How long it took to hear that there is no room.
     pub(crate) full: Vec<Duration>,
     pub(crate) away: usize,
@@ -126,9 +128,32 @@ impl Tally {
 
     /// The time within which 99 of 100 heard that there is no room.
     pub(crate) fn full_p99(&self) -> Duration {
-        let mut waits = self.full.clone();
-        waits.sort_unstable();
-        waits.get(waits.len() * 99 / 100).copied().unwrap_or_default()
+        p99(&self.full)
+    }
+
+    /// The time within which 99 of 100 were acknowledged.
+    pub(crate) fn acknowledged_p99(&self) -> Duration {
+        p99(&self.waits)
+    }
+}
+
+fn p99(waits: &[Duration]) -> Duration {
+    let mut waits = waits.to_vec();
+    waits.sort_unstable();
+    waits.get(waits.len() * 99 / 100).copied().unwrap_or_default()
+}
+
+/// How long an exporter pauses after an answer.
+#[derive(Clone, Copy)]
+pub(crate) struct Pace {
+    pub(crate) after_success: Duration,
+    pub(crate) after_failure: Duration,
+}
+
+impl Default for Pace {
+    /// As fast as it goes; after a failure sooner than told, so that a short test sees more.
+    fn default() -> Self {
+        Self { after_success: Duration::ZERO, after_failure: Duration::from_millis(20) }
     }
 }
 
@@ -142,18 +167,18 @@ pub(crate) struct Load {
 impl Load {
     /// So many exporters, by turns over gRPC and HTTP, each with so many spans at once.
     pub(crate) fn start(process: &Process, exporters: usize, spans: usize) -> Self {
-        let mut load = Self { stop: Arc::default(), tally: Arc::default(), tasks: JoinSet::new() };
-        load.add(process, exporters, spans);
-        load
+        Self::paced(process, exporters, spans, Pace::default())
     }
 
-    /// More of them, to this process.
-    pub(crate) fn add(&mut self, process: &Process, exporters: usize, spans: usize) {
+    /// The same, at a pace.
+    pub(crate) fn paced(process: &Process, exporters: usize, spans: usize, pace: Pace) -> Self {
+        let mut load = Self { stop: Arc::default(), tally: Arc::default(), tasks: JoinSet::new() };
         for number in 0..exporters {
             let exporter =
                 if number % 2 == 0 { Exporter::grpc(process.grpc) } else { Exporter::http(process.http) };
-            self.tasks.spawn(work(exporter, spans, Arc::clone(&self.stop), Arc::clone(&self.tally)));
+            load.tasks.spawn(work(exporter, spans, pace, Arc::clone(&load.stop), Arc::clone(&load.tally)));
         }
+        load
     }
 
     /// A look at what it saw so far.
@@ -186,30 +211,37 @@ impl Load {
 }
 
 fn summary(tally: &Tally) -> String {
-    let Tally { acknowledged, full, away, broken } = tally;
+    let Tally { acknowledged, full, away, broken, .. } = tally;
     format!("{} acknowledged, {} full, {away} away, {broken} broken", acknowledged.len(), full.len())
 }
 
-async fn work(mut exporter: Exporter, spans: usize, stop: Arc<AtomicBool>, tally: Arc<Mutex<Tally>>) {
+async fn work(
+    mut exporter: Exporter,
+    spans: usize,
+    pace: Pace,
+    stop: Arc<AtomicBool>,
+    tally: Arc<Mutex<Tally>>,
+) {
     while !stop.load(Ordering::Relaxed) {
         let (export, keys) = request(spans);
-        while !stop.load(Ordering::Relaxed) {
+        let mut answer = Answer::Broken;
+        while answer != Answer::Accepted && !stop.load(Ordering::Relaxed) {
             let sent = Instant::now();
-            let answer = exporter.send(&export).await;
+            answer = exporter.send(&export).await;
             {
                 let mut tally = tally.lock().unwrap();
                 match answer {
                     Answer::Accepted => {
-                        tally.acknowledged.extend(keys);
-                        break;
+                        tally.acknowledged.extend(&keys);
+                        tally.waits.push(sent.elapsed());
                     }
                     Answer::Full => tally.full.push(sent.elapsed()),
                     Answer::Away => tally.away += 1,
                     Answer::Broken => tally.broken += 1,
                 }
             }
-            // Sooner than it was told to, so that a short test sees more.
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            let pause = if answer == Answer::Accepted { pace.after_success } else { pace.after_failure };
+            tokio::time::sleep(pause).await;
         }
     }
 }

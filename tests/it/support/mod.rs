@@ -22,7 +22,12 @@ pub(crate) async fn eventually(what: &str, mut is: impl AsyncFnMut() -> bool) {
 
 /// A client that does not wait for ever.
 pub(crate) fn client() -> reqwest::Client {
+    client_for(Duration::from_secs(10))
+}
+
+/// A client that waits so long at most.
+pub(crate) fn client_for(patience: Duration) -> reqwest::Client {
     // The second call in one process finds it installed.
     let _already = rustls::crypto::ring::default_provider().install_default();
-    reqwest::Client::builder().timeout(Duration::from_secs(10)).build().unwrap()
+    reqwest::Client::builder().timeout(patience).build().unwrap()
 }

@@ -1,8 +1,6 @@
 //! The real binary as a child process, on ports of its own, and on a private PostgreSQL of its own, another's, or one
 //! that the test gives.
 
-#![expect(dead_code, reason = "rows of the matrix that are still to come use the rest")]
-
 use std::fs::File;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
