@@ -65,9 +65,13 @@ pub(super) enum Refusal {
 }
 
 impl Refusal {
-    /// Full or away; the database takes longer to come back than a queue to drain.
+    /// Full or away; the database takes longer to come back than a queue to drain, and people longer to make room.
     pub(super) fn later(bound: &'static str, why: &'static str) -> Self {
-        let seconds = if bound == "database" { 2 } else { 1 };
+        let seconds = match bound {
+            "disk" => 5,
+            "database" => 2,
+            _ => 1,
+        };
         Self::Later { bound, why, after: Duration::from_secs(seconds) }
     }
 }
@@ -87,6 +91,7 @@ pub(super) async fn accept(door: &Door, incoming: Incoming) -> Result<Receipt, R
     let written = door.writer.write(batch).await.map_err(|error| match error {
         WriteError::Full => Refusal::later("bytes", "too many spans wait to be stored"),
         WriteError::Unavailable => away(),
+        WriteError::DiskFull => Refusal::later("disk", "the disk of the database is full"),
     })?;
     Ok(Receipt { written, rejections })
 }

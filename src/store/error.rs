@@ -3,12 +3,18 @@
 use sqlx::Error;
 use sqlx::migrate::MigrateError;
 
+/// SQLSTATE of a server that has no room left.
+const DISK_FULL: &str = "53100";
+
 /// Why the store did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The database is away, too slow or full, or nobody knows whether it committed: try again later.
+    /// The database is away or too slow, or nobody knows whether it committed: try again later.
     #[error("{0}")]
     Unavailable(String),
+    /// Its disk is full: try again when somebody has made room.
+    #[error("{0}")]
+    DiskFull(String),
     /// Our tables, our statements or the settings are wrong: trying again will not help.
     #[error("{0}")]
     Invariant(String),
@@ -17,15 +23,18 @@ pub enum StoreError {
 impl StoreError {
     /// Trying again later may help.
     pub fn is_unavailable(&self) -> bool {
-        matches!(self, Self::Unavailable(_))
+        matches!(self, Self::Unavailable(_) | Self::DiskFull(_))
     }
 }
 
 impl From<Error> for StoreError {
     fn from(error: Error) -> Self {
         let message = error.to_string();
-        let away = is_away(&error);
-        if away { Self::Unavailable(message) } else { Self::Invariant(message) }
+        match sqlstate(&error).as_deref() {
+            Some(DISK_FULL) => Self::DiskFull(message),
+            _ if is_away(&error) => Self::Unavailable(message),
+            _ => Self::Invariant(message),
+        }
     }
 }
 
@@ -87,5 +96,6 @@ mod tests {
         assert!(StoreError::from(cut).is_unavailable());
         assert!(StoreError::from(Error::PoolTimedOut).is_unavailable());
         assert!(!StoreError::from(Error::RowNotFound).is_unavailable());
+        assert!(StoreError::DiskFull(String::new()).is_unavailable());
     }
 }

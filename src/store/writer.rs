@@ -12,7 +12,7 @@ use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
 use tracing::Instrument as _;
 
-use super::Store;
+use super::{Store, StoreError};
 use super::commit::{Commit, Hand};
 use super::spans::Batch;
 use crate::clock;
@@ -52,6 +52,9 @@ pub enum WriteError {
     /// The database is away, too slow, or its answer was lost.
     #[error("the database cannot store spans at the moment")]
     Unavailable,
+    /// The database has no room.
+    #[error("the disk of the database is full")]
+    DiskFull,
 }
 
 struct Job {
@@ -166,8 +169,10 @@ async fn write(hand: &mut Hand, metrics: &Metrics, jobs: Vec<Job>) {
             trace::failed(&question);
             metrics.database_up(!error.is_unavailable());
             tracing::warn!(%error, spans = total, "spans were not stored");
+            let full = matches!(error, StoreError::DiskFull(_));
+            let why = if full { WriteError::DiskFull } else { WriteError::Unavailable };
             for (done, _room) in waiting {
-                answer(done, Err(WriteError::Unavailable));
+                answer(done, Err(why.clone()));
             }
             return;
         }

@@ -74,7 +74,7 @@ impl From<StoreError> for Failure {
     /// Logs what happened: from here on only the reader's words remain.
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Unavailable(_) => {
+            StoreError::Unavailable(_) | StoreError::DiskFull(_) => {
                 tracing::warn!(%error, "cannot answer without the database");
                 Self::Unavailable
             }

@@ -247,7 +247,7 @@ async fn a_full_disk_refuses_and_room_on_it_is_used() {
     tokio::time::sleep(full_for).await;
     assert!(process.lives(), "{}", process.log());
     assert_eq!(process.get("/livez").await.0, 200);
-    assert!(0 < process.metric("debunk_refusals_total{bound=\"database\"}").await);
+    assert!(0 < process.metric("debunk_refusals_total{bound=\"disk\"}").await);
     small.resize("512m");
     let back = load.acknowledged_again().await;
     let tally = load.stop().await;

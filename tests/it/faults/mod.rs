@@ -5,6 +5,7 @@
 //! collects into `docs/faults.md`.
 
 mod again;
+mod crowd;
 mod database;
 mod days;
 mod hostile;

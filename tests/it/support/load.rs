@@ -112,6 +112,8 @@ fn is_broken(status: &tonic::Status) -> bool {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tally {
     pub(crate) acknowledged: BTreeSet<Key>,
+    /// Exporters that had something acknowledged.
+    pub(crate) served: BTreeSet<usize>,
     /// How long each acknowledgement took.
     pub(crate) waits: Vec<Duration>,
     /// How long it took to hear that there is no room.
@@ -174,9 +176,14 @@ impl Load {
     pub(crate) fn paced(process: &Process, exporters: usize, spans: usize, pace: Pace) -> Self {
         let mut load = Self { stop: Arc::default(), tally: Arc::default(), tasks: JoinSet::new() };
         for number in 0..exporters {
-            let exporter =
+            let mut exporter =
                 if number % 2 == 0 { Exporter::grpc(process.grpc) } else { Exporter::http(process.http) };
-            load.tasks.spawn(work(exporter, spans, pace, Arc::clone(&load.stop), Arc::clone(&load.tally)));
+            let (stop, tally) = (Arc::clone(&load.stop), Arc::clone(&load.tally));
+            load.tasks.spawn(async move {
+                while !stop.load(Ordering::Relaxed) {
+                    deliver(&mut exporter, number, spans, pace, &stop, &tally).await;
+                }
+            });
         }
         load
     }
@@ -215,33 +222,35 @@ fn summary(tally: &Tally) -> String {
     format!("{} acknowledged, {} full, {away} away, {broken} broken", acknowledged.len(), full.len())
 }
 
-async fn work(
-    mut exporter: Exporter,
+/// Sends one new export until it is accepted.
+async fn deliver(
+    exporter: &mut Exporter,
+    number: usize,
     spans: usize,
     pace: Pace,
-    stop: Arc<AtomicBool>,
-    tally: Arc<Mutex<Tally>>,
+    stop: &AtomicBool,
+    tally: &Mutex<Tally>,
 ) {
+    let (export, keys) = request(spans);
     while !stop.load(Ordering::Relaxed) {
-        let (export, keys) = request(spans);
-        let mut answer = Answer::Broken;
-        while answer != Answer::Accepted && !stop.load(Ordering::Relaxed) {
-            let sent = Instant::now();
-            answer = exporter.send(&export).await;
-            {
-                let mut tally = tally.lock().unwrap();
-                match answer {
-                    Answer::Accepted => {
-                        tally.acknowledged.extend(&keys);
-                        tally.waits.push(sent.elapsed());
-                    }
-                    Answer::Full => tally.full.push(sent.elapsed()),
-                    Answer::Away => tally.away += 1,
-                    Answer::Broken => tally.broken += 1,
+        let sent = Instant::now();
+        let answer = exporter.send(&export).await;
+        {
+            let mut tally = tally.lock().unwrap();
+            match answer {
+                Answer::Accepted => {
+                    tally.acknowledged.extend(&keys);
+                    tally.served.insert(number);
+                    tally.waits.push(sent.elapsed());
                 }
+                Answer::Full => tally.full.push(sent.elapsed()),
+                Answer::Away => tally.away += 1,
+                Answer::Broken => tally.broken += 1,
             }
-            let pause = if answer == Answer::Accepted { pace.after_success } else { pace.after_failure };
-            tokio::time::sleep(pause).await;
         }
+        if answer == Answer::Accepted {
+            return tokio::time::sleep(pace.after_success).await;
+        }
+        tokio::time::sleep(pace.after_failure).await;
     }
 }

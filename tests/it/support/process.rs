@@ -169,6 +169,12 @@ impl Process {
         kib << 10
     }
 
+    /// Files and sockets that it holds open.
+    pub(crate) fn open_files(&self) -> usize {
+        let pid = self.child.as_ref().unwrap().id();
+        std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count()
+    }
+
     /// What it answers to GET, and the status.
     pub(crate) async fn get(&self, path: &str) -> (u16, String) {
         let answer = super::client().get(format!("http://{}{path}", self.web)).send().await.unwrap();
