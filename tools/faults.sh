@@ -6,10 +6,13 @@ cd "$(dirname "$0")/.."
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 
-cargo test --release --locked --test it --no-run
+cargo build --release --locked --bin debunk
+cargo test --locked --test it --no-run
+# Where cargo puts it, in full: the tests start it from elsewhere.
+binary=$(realpath "${CARGO_TARGET_DIR:-target}/release/debunk")
 started=$SECONDS
 code=0
-FAULTS=long cargo test --release --locked --test it faults:: -- --test-threads=1 --nocapture >"$log" 2>&1 &
+FAULTS=$binary cargo test --locked --test it faults:: -- --test-threads=1 --nocapture >"$log" 2>&1 &
 tests=$!
 # Rows as they come; everything else only where something failed.
 tail --pid="$tests" -n +1 -f "$log" | sed -un 's/^fault | //p'

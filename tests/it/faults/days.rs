@@ -37,7 +37,7 @@ async fn days_past_retention_go_beside_ingest_and_wait_for_whoever_reads_them() 
     other.start().await;
     let old = "select count(distinct day) from debunk_days() where day < current_date - 9";
     let mut left = async || -> i64 { sqlx::query_scalar(old).fetch_one(&mut connection).await.unwrap() };
-    assert_eq!(other.said("an old day is in use; it is dropped later"), 1, "{}", other.log());
+    assert!(0 < other.said("an old day is in use; it is dropped later"), "{}", other.log());
     assert_eq!(left().await, OLD_DAYS);
     load.acknowledged_again().await;
     sqlx::raw_sql("commit").execute(&mut reader).await.unwrap();

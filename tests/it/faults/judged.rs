@@ -87,7 +87,7 @@ async fn a_late_span_takes_back_what_was_told_and_each_change_has_one_id() {
 async fn a_replica_that_slept_past_its_lease_writes_nothing_and_a_dead_one_is_replaced() {
     let peer = Peer::start([]).await;
     let receivers = Receivers::of(&[("ops", &peer.url)]);
-    let settings = format!("{}[traces]\nlease = \"2s\"\n", receivers.settings);
+    let settings = format!("{}[traces]\nquiet_period = \"3s\"\nlease = \"2s\"\n", receivers.settings);
     let mut sleeper = Process::with(&settings);
     sleeper.start().await;
     let mut other = sleeper.replica(&settings);

@@ -19,6 +19,7 @@ mod told;
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::path::PathBuf;
 
 use sqlx::{PgConnection, Row as _};
 
@@ -60,10 +61,15 @@ const ROWS: &[(u32, &str)] = &[
     (36, "more than may be kept"),
 ];
 
-/// Whether `make faults` asks for the long form.
-pub(crate) fn long() -> bool {
+/// The binary that `make faults` puts through the long form of each row.
+pub(crate) fn binary() -> Option<PathBuf> {
     #[expect(clippy::disallowed_methods, reason = "tests are told by the environment, as insta is")]
-    std::env::var_os("FAULTS").is_some()
+    std::env::var_os("FAULTS").map(PathBuf::from)
+}
+
+/// Whether this is the long form.
+pub(crate) fn long() -> bool {
+    binary().is_some()
 }
 
 /// Says what a row did and what came of it, in one line.

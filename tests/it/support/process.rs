@@ -11,6 +11,8 @@ use debunk::store::private;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection as _, PgConnection};
 
+use crate::faults;
+
 /// `debunk serve`, as often as it is started.
 pub(crate) struct Process {
     folder: tempfile::TempDir,
@@ -21,6 +23,12 @@ pub(crate) struct Process {
     pub(crate) grpc: SocketAddr,
     pub(crate) http: SocketAddr,
     child: Option<Child>,
+}
+
+/// What is put to the test: the binary that `make faults` names, which is built for release, or the one that is
+/// built with the tests.
+fn binary() -> PathBuf {
+    faults::binary().unwrap_or_else(|| env!("CARGO_BIN_EXE_debunk").into())
 }
 
 /// A port that nobody listens on at the moment.
@@ -107,7 +115,7 @@ impl Process {
     /// Starts it and does not wait.
     pub(crate) fn spawn(&mut self) {
         let log = File::options().create(true).append(true).open(self.folder.path().join("log"));
-        let mut command = Command::new(env!("CARGO_BIN_EXE_debunk"));
+        let mut command = Command::new(binary());
         command.arg("--config").arg(self.config()).arg("serve");
         if let Some(url) = &self.url {
             command.env("DEBUNK_DATABASE__URL", url);
