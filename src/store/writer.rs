@@ -12,9 +12,9 @@ use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
 use tracing::Instrument as _;
 
-use super::{Store, StoreError};
 use super::commit::{Commit, Hand};
 use super::spans::Batch;
+use super::{Store, StoreError};
 use crate::clock;
 use crate::telemetry::{Metrics, trace};
 

@@ -166,7 +166,7 @@ async fn a_commit_that_nobody_heard_of_is_not_acknowledged_and_its_retry_is_no_s
             if round % 4 < 2 { Exporter::grpc(process.grpc) } else { Exporter::http(process.http) };
         let cut = if round % 2 == 0 { Cut::Reply } else { Cut::Request };
         let (export, keys) = request(50);
-        proxy.cut_next(cut);
+        proxy.cut_next(cut, keys.first().unwrap().0);
         assert_eq!(exporter.send(&export).await, Answer::Away, "round {round}");
         assert_eq!(proxy.cuts(), round + 1);
         let stored = super::stored(&mut connection).await.0.intersection(&keys).count();

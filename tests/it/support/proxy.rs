@@ -2,8 +2,8 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
@@ -13,9 +13,9 @@ use tokio::task::JoinSet;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Cut {
     /// The server never sees it.
-    Request = 1,
+    Request,
     /// The server commits, and nobody hears of it.
-    Reply = 2,
+    Reply,
 }
 
 /// What a client says to commit, as the wire has it.
@@ -23,9 +23,22 @@ const COMMIT: &[u8] = b"Q\0\0\0\x0bCOMMIT\0";
 
 #[derive(Default)]
 struct Plan {
-    /// What happens to the next commit; 0 is nothing.
-    next: AtomicU8,
+    /// What happens to the commit of a transaction that carries these bytes.
+    next: Mutex<Option<(Cut, [u8; 16])>>,
     cuts: AtomicUsize,
+}
+
+impl Plan {
+    /// What happens to the commit of what was carried, if it is the one that waits for it.
+    fn take(&self, carried: &[u8]) -> Option<Cut> {
+        let mut next = self.next.lock().unwrap();
+        let (cut, trace) = (*next)?;
+        let meant = carried.windows(trace.len()).any(|bytes| bytes == trace);
+        meant.then(|| {
+            *next = None;
+            cut
+        })
+    }
 }
 
 /// It listens on TCP and reaches the server by its socket.
@@ -57,9 +70,9 @@ impl Proxy {
         format!("postgres://debunk@{}/debunk?sslmode=disable", self.address)
     }
 
-    /// The next commit is cut.
-    pub(crate) fn cut_next(&self, cut: Cut) {
-        self.plan.next.store(cut as u8, Ordering::SeqCst);
+    /// The next commit of a transaction that carries a span of this trace is cut.
+    pub(crate) fn cut_next(&self, cut: Cut, trace: u128) {
+        *self.plan.next.lock().unwrap() = Some((cut, trace.to_be_bytes()));
     }
 
     /// Commits cut so far.
@@ -72,23 +85,24 @@ impl Proxy {
 async fn pass(mut client: TcpStream, socket: PathBuf, plan: Arc<Plan>) {
     let Ok(mut server) = UnixStream::connect(socket).await else { return };
     let (mut sent, mut replied) = (vec![0; 64 << 10], vec![0; 64 << 10]);
+    let mut carried = Vec::new();
     loop {
         tokio::select! {
             read = client.read(&mut sent) => {
                 let Ok(length @ 1..) = read else { return };
                 let message = &sent[..length];
-                if message.ends_with(COMMIT) {
-                    let cut = plan.next.swap(0, Ordering::SeqCst);
-                    if cut != 0 {
-                        if cut == Cut::Reply as u8 {
-                            server.write_all(message).await.unwrap();
-                            // What it answers once it has committed.
-                            assert!(0 < server.read(&mut replied).await.unwrap());
-                        }
-                        client.set_zero_linger().unwrap();
-                        plan.cuts.fetch_add(1, Ordering::SeqCst);
-                        return;
+                carried.extend_from_slice(message);
+                if message.ends_with(COMMIT)
+                    && let Some(cut) = plan.take(&std::mem::take(&mut carried))
+                {
+                    if cut == Cut::Reply {
+                        server.write_all(message).await.unwrap();
+                        // What it answers once it has committed.
+                        assert!(0 < server.read(&mut replied).await.unwrap());
                     }
+                    client.set_zero_linger().unwrap();
+                    plan.cuts.fetch_add(1, Ordering::SeqCst);
+                    return;
                 }
                 if server.write_all(message).await.is_err() { return }
             }
