@@ -19,6 +19,7 @@ pub(super) struct Circumstances {
 /// | diverged | not idempotent, and reported as failure | not idempotent, hidden from the user | only idempotent writes | the caller's caller had left |
 /// | exposed | credentials in the clear, a key to an account | in the clear to a public host, other secrets | | only to be redirected, of a lesser environment |
 /// | crossed | writes to production | production otherwise | | other environments |
+/// | volume | | ≥ 10 MiB, ≥ 10 000 rows | less | |
 /// | held | | and something may change meanwhile | threads and connections | work for nobody |
 /// | time | ≥ 1 s and ≥ 50 % of the unit | ≥ 300 ms; calls per item: ≥ 50, or ≥ 50 ms and ≥ 50 % | ≥ 50 ms | less |
 pub(super) fn severity(rule: &str, occurrence: &Occurrence, circumstances: Circumstances) -> Severity {
@@ -46,6 +47,13 @@ pub(super) fn severity(rule: &str, occurrence: &Occurrence, circumstances: Circu
             Crossed::Production => Severity::High,
             Crossed::Others => Severity::Low,
         },
+        Harm::Volume { large } => {
+            if large {
+                Severity::High
+            } else {
+                Severity::Medium
+            }
+        }
         Harm::Held(how) => match how {
             Held::Hard => Severity::High,
             Held::Softly => Severity::Medium,

@@ -5,6 +5,10 @@
 //! `mod` line and in the registry below, and run `make snap` for its page and its section of the example settings.
 //! API entry, command line and tests follow by themselves.
 
+mod bandwidth_is_infinite {
+    pub(super) mod oversized_payload;
+    pub(super) mod unbounded_result_set;
+}
 mod latency_is_zero {
     pub(super) mod chatty_sequential_calls;
 }
@@ -15,6 +19,7 @@ mod network_is_secure {
 }
 mod network_is_reliable {
     pub(super) mod retry_non_idempotent;
+    pub(super) mod unbounded_wait;
 }
 mod occurrence;
 mod one_administrator {
@@ -88,8 +93,9 @@ macro_rules! registry {
 }
 
 registry! {
-    NetworkIsReliable => network_is_reliable: retry_non_idempotent;
+    NetworkIsReliable => network_is_reliable: retry_non_idempotent, unbounded_wait;
     LatencyIsZero => latency_is_zero: chatty_sequential_calls;
+    BandwidthIsInfinite => bandwidth_is_infinite: oversized_payload, unbounded_result_set;
     NetworkIsSecure => network_is_secure: plaintext_transport, credentials_in_telemetry;
     OneAdministrator => one_administrator: environment_crossing;
     TransportCostIsZero => transport_cost_is_zero: n_plus_one;

@@ -283,6 +283,11 @@ pub enum Harm {
     Crossed(Crossed),
     /// Resources are held for nothing.
     Held(Held),
+    /// Very much is moved.
+    Volume {
+        /// Ten mebibytes, or ten thousand rows.
+        large: bool,
+    },
 }
 
 /// One hit of one rule in one trace.
