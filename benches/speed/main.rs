@@ -18,6 +18,7 @@ mod finding;
 mod ingest;
 mod judge;
 #[path = "../../tests/it/support/process.rs"]
+#[expect(dead_code, reason = "tests ask more of it")]
 mod process;
 mod reference;
 mod scan;

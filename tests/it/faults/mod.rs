@@ -19,11 +19,11 @@ mod told;
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::path::PathBuf;
 
 use sqlx::{PgConnection, Row as _};
 
 use crate::support::load::Tally;
+use crate::support::process;
 use crate::support::traffic::Key;
 
 /// Number and fault of every row.
@@ -61,15 +61,9 @@ const ROWS: &[(u32, &str)] = &[
     (36, "more than may be kept"),
 ];
 
-/// The binary that `make faults` puts through the long form of each row.
-pub(crate) fn binary() -> Option<PathBuf> {
-    #[expect(clippy::disallowed_methods, reason = "tests are told by the environment, as insta is")]
-    std::env::var_os("FAULTS").map(PathBuf::from)
-}
-
-/// Whether this is the long form.
+/// Whether `make faults` asks for the long form.
 pub(crate) fn long() -> bool {
-    binary().is_some()
+    process::named().is_some()
 }
 
 /// Says what a row did and what came of it, in one line.

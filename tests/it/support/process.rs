@@ -11,8 +11,6 @@ use debunk::store::private;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection as _, PgConnection};
 
-use crate::faults;
-
 /// `debunk serve`, as often as it is started.
 pub(crate) struct Process {
     folder: tempfile::TempDir,
@@ -25,10 +23,15 @@ pub(crate) struct Process {
     child: Option<Child>,
 }
 
-/// What is put to the test: the binary that `make faults` names, which is built for release, or the one that is
-/// built with the tests.
+/// The binary that `make faults` puts to the test, built for release.
+pub(crate) fn named() -> Option<PathBuf> {
+    #[expect(clippy::disallowed_methods, reason = "tests are told by the environment, as insta is")]
+    std::env::var_os("FAULTS").map(PathBuf::from)
+}
+
+/// That one, or the one that is built with the tests.
 fn binary() -> PathBuf {
-    faults::binary().unwrap_or_else(|| env!("CARGO_BIN_EXE_debunk").into())
+    named().unwrap_or_else(|| env!("CARGO_BIN_EXE_debunk").into())
 }
 
 /// A port that nobody listens on at the moment.
