@@ -100,7 +100,10 @@ fn of_call(call: Call<'_>, limits: &Thresholds) -> Option<Occurrence> {
     let is_media =
         facts.content_type.as_deref().is_some_and(|kind| MEDIA.iter().any(|media| kind.starts_with(media)));
     let is_file = words(call.operation()).any(|word| FILES.contains(&word.to_ascii_lowercase().as_str()));
-    let share = call.on_path_ns() as f64 / call.trace().duration_ns().max(1) as f64;
+    // Of the root's own time: across hosts only durations can be compared.
+    let trace = call.trace();
+    let whole = trace.root().map_or_else(|| call.unit().duration_ns(), |root| trace.span(root).duration_ns);
+    let share = call.on_path_ns() as f64 / whole.max(1) as f64;
     let wanted = limits.min_bytes <= bytes
         && limits.min_time.ns() <= call.duration_ns()
         && limits.min_share <= share
