@@ -13,11 +13,12 @@ pub mod serve;
 
 use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use sqlx::postgres::PgConnectOptions;
 
 use crate::alert::ReceiverError;
-use crate::config::{self, Config, ConfigError};
+use crate::config::{self, Config, ConfigError, Period};
 use crate::decode::file::FileError;
 use crate::store::private::{self, PrivateServer};
 use crate::store::{self, Store};
@@ -66,6 +67,11 @@ pub(crate) fn print_with(write: impl FnOnce(&mut io::StdoutLock<'_>) -> io::Resu
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
         written => written,
     }
+}
+
+/// A length of time on the command line, written as in the settings.
+fn period(text: &str) -> Result<Duration, String> {
+    text.parse::<Period>().map(|period| period.0)
 }
 
 /// Colour is for terminals, and for those who want it (<https://no-color.org>).

@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
-use super::{Usage, print};
+use super::{Usage, period, print};
 use crate::alert::Receivers;
 use crate::clock;
-use crate::config::{Config, Period};
+use crate::config::Config;
 use crate::findings::{Fingerprint, Judged, Judgement, Settings, judge};
 use crate::model::TraceId;
 use crate::rules::{self, Confidence};
@@ -35,10 +35,6 @@ pub struct Args {
 
 /// Traces at once. Together with `traces.max_spans_evaluated` it bounds what is held in memory.
 const BATCH: u32 = 32;
-
-fn period(text: &str) -> Result<Duration, String> {
-    text.parse::<Period>().map(|period| period.0)
-}
 
 /// Replays and prints what was new, what changed and what is gone.
 pub async fn run(args: Args, config: Config) -> anyhow::Result<ExitCode> {

@@ -14,8 +14,7 @@ use reqwest::{StatusCode, Url};
 use serde_json::Value;
 
 use super::post::{self, Answer, address, chain, post};
-use super::{print, send};
-use crate::config::Period;
+use super::{period, print, send};
 use crate::findings::life::CANARY;
 use crate::model::TraceId;
 use crate::sketch::{self, visible};
@@ -37,10 +36,6 @@ pub struct Args {
 /// Found at once, by what the peer recorded: one trace is enough to open it.
 const RULE: &str = "retry_non_idempotent";
 const LOOK_EVERY: Duration = Duration::from_millis(50);
-
-fn period(text: &str) -> Result<Duration, String> {
-    text.parse::<Period>().map(|period| period.0)
-}
 
 /// Prints each step's time. Exits with 1 where a step fails or takes too long.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {

@@ -40,6 +40,8 @@ use opentelemetry_proto::tonic::trace::v1::ResourceSpans;
 
 use library::Library;
 
+pub use rpc::GRPC_CODES;
+
 use crate::model::{Kind, Received, Resource, Role, Scope, Span};
 
 /// Resources and scopes are remembered up to this many; then the memory starts anew.

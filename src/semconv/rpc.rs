@@ -25,8 +25,8 @@ pub(super) struct Names<'a> {
     pub(super) response_size: Field<'a>,
 }
 
-/// Canonical codes in the order of their numbers.
-const CODES: [&str; 17] = [
+/// Names of gRPC's codes in the order of their numbers (<https://grpc.io/docs/guides/status-codes/>).
+pub const GRPC_CODES: [&str; 17] = [
     "OK",
     "CANCELLED",
     "UNKNOWN",
@@ -140,13 +140,13 @@ fn is_method(text: &str) -> bool {
 
 /// Numbers and lower-case spellings become canonical names; what is no canonical code stays.
 fn canonical(sent: &str) -> String {
-    if let Some(code) = sent.parse::<usize>().ok().and_then(|number| CODES.get(number)) {
+    if let Some(code) = sent.parse::<usize>().ok().and_then(|number| GRPC_CODES.get(number)) {
         return (*code).to_owned();
     }
     let upper = sent.to_ascii_uppercase();
     match upper.as_str() {
         "CANCELED" => "CANCELLED".to_owned(),
-        code if CODES.contains(&code) => upper,
+        code if GRPC_CODES.contains(&code) => upper,
         _ => sent.to_owned(),
     }
 }
@@ -173,7 +173,7 @@ fn known(word: &str) -> Option<&'static str> {
     let bare = |text: &str| text.replace('_', "").to_ascii_lowercase();
     let word = bare(word);
     let word = if word == "canceled" { "cancelled" } else { &word };
-    CODES.into_iter().find(|code| bare(code) == word)
+    GRPC_CODES.into_iter().find(|code| bare(code) == word)
 }
 
 #[cfg(test)]

@@ -4,26 +4,7 @@
 use tracing::field::Empty;
 use tracing::{Span, info_span};
 
-/// Names of gRPC's codes, by number (<https://grpc.io/docs/guides/status-codes/>).
-const CODES: [&str; 17] = [
-    "OK",
-    "CANCELLED",
-    "UNKNOWN",
-    "INVALID_ARGUMENT",
-    "DEADLINE_EXCEEDED",
-    "NOT_FOUND",
-    "ALREADY_EXISTS",
-    "PERMISSION_DENIED",
-    "RESOURCE_EXHAUSTED",
-    "FAILED_PRECONDITION",
-    "ABORTED",
-    "OUT_OF_RANGE",
-    "UNIMPLEMENTED",
-    "INTERNAL",
-    "UNAVAILABLE",
-    "DATA_LOSS",
-    "UNAUTHENTICATED",
-];
+use crate::semconv::GRPC_CODES;
 
 /// A call that was received over gRPC (semantic conventions for RPC).
 pub fn grpc(method: &'static str) -> Span {
@@ -84,7 +65,7 @@ pub fn post(host: &str) -> Span {
 /// Writes down how a gRPC call ended. Codes that say the caller is wrong are no errors of ours.
 pub fn end_grpc(span: &Span, code: tonic::Code) {
     use tonic::Code;
-    span.record("rpc.response.status_code", CODES[code as usize]);
+    span.record("rpc.response.status_code", GRPC_CODES[code as usize]);
     let ours = [
         Code::Unknown,
         Code::DeadlineExceeded,
