@@ -1,4 +1,5 @@
-//! Days: made ahead, dropped whole. No span and nothing judged from one is ever deleted row by row; what is small and
+//! Days: made ahead, dropped whole. No span and nothing judged from one is deleted row by row, but for a day that
+//! alone is more than may be kept (`trim.rs`); what is small and
 //! lies in no day is, in batches.
 
 use std::time::Duration;
