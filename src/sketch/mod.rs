@@ -36,7 +36,7 @@ mod visible;
 pub use check::{Mismatch, check};
 pub use parse::{BadDrawing, Drawing, parse};
 pub use render::{Drawer, Mark, render};
-pub use visible::visible;
+pub use visible::{acts, visible};
 
 /// Nanoseconds a column stands for where a drawing does not say.
 const USUAL_COLUMN_NS: i64 = 10_000_000;

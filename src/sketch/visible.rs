@@ -5,17 +5,22 @@
 pub fn visible(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for letter in text.chars() {
-        let hides = matches!(letter, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
-            | '\u{61c}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}');
         match letter {
             '\n' => shown.push_str("\\n"),
             '\t' => shown.push_str("\\t"),
             '\r' => shown.push_str("\\r"),
-            _ if hides || letter.is_control() => shown.extend(letter.escape_unicode()),
+            _ if acts(letter) => shown.extend(letter.escape_unicode()),
             _ => shown.push(letter),
         }
     }
     shown
+}
+
+/// A letter that is not seen but does something: moves a cursor, turns the direction, hides what stands beside it.
+pub fn acts(letter: char) -> bool {
+    let hides = matches!(letter, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
+        | '\u{61c}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}');
+    hides || letter.is_control()
 }
 
 #[cfg(test)]

@@ -60,8 +60,17 @@ pub(super) fn grid() -> Markup {
     }
 }
 
+/// Whether the traces that spans belong to can be opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Traces {
+    /// On a page of theirs.
+    Kept,
+    /// They were read from files.
+    Elsewhere,
+}
+
 /// The lanes of an occurrence.
-pub(super) fn lanes(occurrence: &Occurrence) -> Markup {
+pub(super) fn lanes(occurrence: &Occurrence, traces: Traces) -> Markup {
     let evidence = &occurrence.evidence;
     let Some(first) = evidence.first() else { return Markup::default() };
     let (start, end) = evidence.iter().fold((first.offset_ms, first.offset_ms), |(start, end), span| {
@@ -70,25 +79,32 @@ pub(super) fn lanes(occurrence: &Occurrence) -> Markup {
     let axis = Axis::new(start, end);
     html! {
         div.lane.scale aria-hidden="true" { span {} (axis.marks()) }
-        ol.lanes { @for span in evidence.iter().take(MAX_LANES) { (lane(&occurrence.trace_id, span, axis)) } }
+        ol.lanes { @for span in evidence.iter().take(MAX_LANES) {
+            @let page = (traces == Traces::Kept).then(|| page(&occurrence.trace_id, span));
+            (lane(span, page, axis))
+        } }
         @if evidence.len() > MAX_LANES {
-            p.note { (evidence.len() - MAX_LANES) " more spans of evidence are in the API." }
+            p.note { (evidence.len() - MAX_LANES) " more spans of evidence are in the same as JSON." }
         }
     }
 }
 
-fn lane(trace: &str, span: &Evidence, axis: Axis) -> Markup {
+/// Where a span stands on the page of its trace.
+fn page(trace: &str, span: &Evidence) -> String {
+    let id = encoded(&span.span_id);
+    format!("/traces/{}?span={id}#s-{id}", encoded(trace))
+}
+
+fn lane(span: &Evidence, page: Option<String>, axis: Axis) -> Markup {
     let (x, width) = axis.bar(span.offset_ms, span.duration_ms);
     let role = class(span.role.split(':').next().unwrap_or_default());
-    let id = encoded(&span.span_id);
+    let what = html! { (span.service) " " b { (span.operation) } };
     html! {
         li.lane {
             span.who {
                 span class={ "role role-" (role) } { (span.role.replace(':', " ")) }
                 " "
-                a href={ "/traces/" (encoded(trace)) "?span=" (id) "#s-" (id) } {
-                    (span.service) " " b { (span.operation) }
-                }
+                @if let Some(page) = page { a href=(page) { (what) } } @else { (what) }
             }
             span.when {
                 svg.bar aria-hidden="true" width="100%" height="18" {

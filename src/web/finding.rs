@@ -5,6 +5,7 @@ use maud::{Markup, html};
 use time::OffsetDateTime;
 
 use super::error::PageError;
+use super::evidence::Traces;
 use super::layout::{Page, Section, encoded};
 use super::{evidence, markdown, words};
 use crate::clock;
@@ -92,7 +93,7 @@ fn shown_by(detail: &Detail, example: &Occurrence) -> Markup {
                 @if let Some(version) = &example.version { ", version " (version) }
                 ". These are the spans that show it and the values that were compared."
             }
-            (evidence::lanes(example))
+            (evidence::lanes(example, Traces::Kept))
             @if !example.drawing.is_empty() {
                 h3 { "The same as text" }
                 (markdown::drawing(&example.drawing))

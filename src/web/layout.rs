@@ -116,7 +116,7 @@ impl IntoResponse for Page {
 
 /// The page with everything that would act instead of being seen written out, as terminals and drawings show it.
 /// Our own markup holds nothing of the kind but line feeds, so the whole page may be read over.
-fn visible(page: &str) -> String {
+pub(super) fn visible(page: &str) -> String {
     let lines: Vec<String> = page.split('\n').map(sketch::visible).collect();
     lines.join("\n")
 }

@@ -9,6 +9,7 @@ mod findings;
 mod home;
 mod layout;
 mod markdown;
+mod report;
 mod rules;
 mod trace;
 mod waterfall;
@@ -25,6 +26,9 @@ use error::PageError;
 use layout::{Page, Section};
 
 pub use layout::POLICY;
+pub use report::report;
+
+const STYLE: &str = include_str!("assets/style.css");
 
 /// Everything that people open. Answers every address that nobody else does.
 pub fn router(shown: Shown) -> Router {
@@ -43,7 +47,7 @@ pub fn router(shown: Shown) -> Router {
 }
 
 async fn style(headers: HeaderMap) -> Response {
-    tagged(&headers, "text/css; charset=utf-8", include_str!("assets/style.css"))
+    tagged(&headers, "text/css; charset=utf-8", STYLE)
 }
 
 async fn icon(headers: HeaderMap) -> Response {

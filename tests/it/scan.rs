@@ -1,5 +1,7 @@
 //! The commands that need no database, as a shell sees them: output, exit codes, and what is said of bad input.
 
+mod formats;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write;

@@ -1,8 +1,13 @@
 //! A report on files: occurrences of many traces put together into findings, without a database and without
 //! time. The gate is shown, not applied: whoever scans a file wants to see what is in it.
 
+mod baseline;
 mod json;
+mod junit;
+mod markdown;
+mod sarif;
 mod text;
+mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -13,8 +18,27 @@ use super::{Fingerprint, Inspection, Judged};
 use crate::model::TraceId;
 use crate::rules::{self, Confidence, Severity};
 
+pub use baseline::{Baseline, Novelty};
 pub use json::json;
+pub use junit::junit;
+pub use markdown::markdown;
+pub use sarif::sarif;
 pub use text::text;
+
+/// What was asked for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Asked {
+    /// The files, as they were named.
+    pub files: Vec<String>,
+    /// Ids of the rules that looked.
+    pub rules: Vec<&'static str>,
+    /// Occurrences below it are counted, not reported.
+    pub min_confidence: Confidence,
+    /// How many traces open a finding.
+    pub gate: Gate,
+    /// A finding at least so severe fails the scan; `None`: nothing does.
+    pub fail_on: Option<Severity>,
+}
 
 /// What was read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
@@ -38,6 +62,8 @@ pub struct Found {
     pub counts: Counts,
     /// The gate of the settings, for these counts.
     pub gate: GateState,
+    /// Whether it was known before; `None` where nobody said what was.
+    pub novelty: Option<Novelty>,
     /// The occurrence that shows it best stands first.
     pub occurrences: Vec<Occurrence>,
 }
@@ -56,6 +82,8 @@ pub struct GateState {
 /// Findings in files, worst first.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Report {
+    /// What was asked for.
+    pub asked: Asked,
     /// What was read.
     pub read: Read,
     /// Worst first.
@@ -64,19 +92,14 @@ pub struct Report {
     pub traces_affected: u64,
     /// Occurrences below the confidence asked for, not in `findings`.
     pub below: u64,
-    /// The confidence asked for.
-    pub min_confidence: Confidence,
     /// Rules that panicked, with the number of traces.
     pub panicked: BTreeMap<&'static str, u64>,
+    /// Findings that were known before and are not in the files.
+    pub gone: Vec<Fingerprint>,
 }
 
 /// Puts together what was found in traces. What another occurrence speaks for is left out.
-pub fn report(
-    read: Read,
-    inspections: impl IntoIterator<Item = Inspection>,
-    min_confidence: Confidence,
-    gate: Gate,
-) -> Report {
+pub fn report(asked: Asked, read: Read, inspections: impl IntoIterator<Item = Inspection>) -> Report {
     let mut kinds: BTreeMap<Fingerprint, Vec<(TraceId, Judged)>> = BTreeMap::new();
     let mut below = 0;
     let mut affected = BTreeSet::new();
@@ -86,7 +109,7 @@ pub fn report(
             *panicked.entry(rule).or_default() += 1;
         }
         for judged in inspection.occurrences.into_iter().filter(|judged| judged.absorbed_by.is_none()) {
-            if judged.confidence < min_confidence {
+            if judged.confidence < asked.min_confidence {
                 below += 1;
                 continue;
             }
@@ -94,18 +117,41 @@ pub fn report(
             kinds.entry(judged.fingerprint).or_default().push((inspection.trace_id, judged));
         }
     }
-    let mut findings: Vec<Found> = kinds.into_values().map(|seen| found(seen, gate)).collect();
+    let mut findings: Vec<Found> = kinds.into_values().map(|seen| found(seen, asked.gate)).collect();
     findings.sort_by_cached_key(|found| {
         let worst = (found.claim.severity, found.claim.confidence, found.occurrences.len());
         (std::cmp::Reverse(worst), found.claim.id.clone())
     });
-    Report { read, findings, traces_affected: affected.len() as u64, below, min_confidence, panicked }
+    let traces_affected = affected.len() as u64;
+    Report { asked, read, findings, traces_affected, below, panicked, gone: Vec::new() }
 }
 
 impl Report {
-    /// Some finding is at least so bad.
-    pub fn reaches(&self, severity: Severity) -> bool {
-        self.findings.iter().any(|found| severity <= found.claim.severity)
+    /// Says of each finding whether it was known before.
+    #[must_use]
+    pub fn against(mut self, baseline: &Baseline) -> Self {
+        for found in &mut self.findings {
+            found.novelty = Some(baseline.novelty(&found.claim.id));
+        }
+        self.gone = baseline.without(self.findings.iter().map(|found| found.claim.id.as_str()));
+        self
+    }
+
+    /// Some finding is as bad as was asked for, and was not known before.
+    pub fn fails(&self) -> bool {
+        self.findings.iter().any(|found| self.is_failure(found))
+    }
+
+    /// This one is.
+    fn is_failure(&self, found: &Found) -> bool {
+        !found.is_known() && self.asked.fail_on.is_some_and(|severity| severity <= found.claim.severity)
+    }
+}
+
+impl Found {
+    /// It was known before.
+    pub fn is_known(&self) -> bool {
+        self.novelty == Some(Novelty::Known)
     }
 }
 
@@ -146,7 +192,7 @@ fn found(mut seen: Vec<(TraceId, Judged)>, gate: Gate) -> Found {
         needed: gate.needed(&counts),
     };
     let occurrences = seen.into_iter().map(|(trace, judged)| Occurrence::new(trace, judged)).collect();
-    Found { claim, counts, gate, occurrences }
+    Found { claim, counts, gate, novelty: None, occurrences }
 }
 
 /// The middle of each amount on its own; of an even number the lower middle, so that every amount was seen.

@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
-use super::{Found, Report};
-use crate::findings::shape::{Cost, words_ms};
+use super::words::{broken, count, place, seen, summary};
+use super::{Found, Novelty, Report};
 use crate::rules::Severity;
 use crate::sketch::visible;
 
@@ -58,37 +58,36 @@ pub fn text(report: &Report, colour: bool) -> String {
     if !report.findings.is_empty() {
         out.push('\n');
     }
-    out.push_str(&summary(report));
+    let mut parts = summary(report);
+    if let Some(first) = report.findings.first() {
+        parts.push(format!("`debunk rules {}` explains", first.claim.rule));
+    }
+    out.push_str(&parts.join(" · "));
     out.push('\n');
     for (rule, traces) in &report.panicked {
-        let _ = writeln!(
-            out,
-            "{rule} broke down on {}: the report lacks what it would have found",
-            count(*traces, "trace")
-        );
+        let _ = writeln!(out, "{}", broken(rule, *traces));
     }
     out
 }
 
 fn finding(out: &mut String, found: &Found, paint: &Paint) {
     let claim = &found.claim;
-    let callee = claim.callee.as_ref().map(|callee| format!(" → {}", visible(callee))).unwrap_or_default();
-    let environment = if claim.environment.is_empty() {
-        String::new()
-    } else {
-        format!(" [{}]", visible(&claim.environment))
+    let novelty = match found.novelty {
+        None => String::new(),
+        Some(Novelty::New) => format!("  {}", paint.bold("new")),
+        Some(Novelty::Known) => format!("  {}", paint.faint("known")),
     };
     let _ = writeln!(
         out,
-        "{}  {}  {} {}{callee}{environment}",
+        "{}  {}  {}{novelty}",
         paint.severity(claim.severity, &format!("{:<8}", claim.severity.id())),
         paint.bold(&claim.rule),
-        visible(&claim.service),
-        visible(&claim.operation),
+        place(found),
     );
     let _ = writeln!(out, "{MARGIN}  {}", paint.bold(&visible(&claim.headline)));
     let _ = writeln!(out, "{MARGIN}  {}", seen(found));
-    let Some(example) = found.occurrences.first() else { return };
+    // Who knows it has read the rest.
+    let Some(example) = found.occurrences.first().filter(|_| !found.is_known()) else { return };
     let _ = writeln!(out, "{MARGIN}  trace {}: {}", example.trace_id, visible(&example.why));
     for missing in &example.not_visible {
         let _ = writeln!(out, "{MARGIN}  {}", paint.faint(&format!("not visible: {}", visible(missing))));
@@ -100,71 +99,4 @@ fn finding(out: &mut String, found: &Found, paint: &Paint) {
         };
         let _ = writeln!(out, "{MARGIN}  {painted}");
     }
-}
-
-/// How sure, how often, at what cost.
-fn seen(found: &Found) -> String {
-    let traces = u64::from(found.counts.traces().max(1));
-    let mut parts = vec![format!("confidence {}", found.claim.confidence), count(traces, "trace")];
-    let occurrences = found.occurrences.len() as u64;
-    if traces < occurrences {
-        parts.push(count(occurrences, "occurrence"));
-    }
-    parts.extend(cost(&found.claim.cost));
-    if !found.gate.met {
-        parts.push(format!("opens at {}", count(u64::from(found.gate.needed), "trace")));
-    }
-    parts.join(" · ")
-}
-
-fn cost(cost: &Cost) -> Vec<String> {
-    let mut parts = Vec::new();
-    if 0.0 < cost.time_ms {
-        parts.push(format!("{} each", words_ms(cost.time_ms)));
-    }
-    let amounts = [
-        (cost.duplicate_effects, "duplicate effect"),
-        (cost.unknown_outcomes, "unknown outcome"),
-        (cost.exposed_calls, "exposed call"),
-        (cost.calls, "call"),
-    ];
-    parts
-        .extend(amounts.iter().filter(|(amount, _)| 0 < *amount).map(|(n, what)| count(u64::from(*n), what)));
-    parts
-}
-
-fn summary(report: &Report) -> String {
-    let mut parts = Vec::new();
-    if report.findings.is_empty() {
-        parts.push("no finding".to_owned());
-    } else {
-        let by_severity: Vec<String> = [Severity::Critical, Severity::High, Severity::Medium, Severity::Low]
-            .into_iter()
-            .map(|severity| {
-                (report.findings.iter().filter(|found| found.claim.severity == severity).count(), severity)
-            })
-            .filter(|(count, _)| 0 < *count)
-            .map(|(count, severity)| format!("{count} {severity}"))
-            .collect();
-        parts.push(format!(
-            "{} ({}) in {} of {}",
-            count(report.findings.len() as u64, "finding"),
-            by_severity.join(", "),
-            report.traces_affected,
-            count(report.read.traces, "trace"),
-        ));
-    }
-    if 0 < report.below {
-        let occurrences = count(report.below, "occurrence");
-        parts.push(format!("{occurrences} below {} confidence not shown", report.min_confidence));
-    }
-    if let Some(first) = report.findings.first() {
-        parts.push(format!("`debunk rules {}` explains", first.claim.rule));
-    }
-    parts.join(" · ")
-}
-
-fn count(number: u64, what: &str) -> String {
-    let plural = if number == 1 { "" } else { "s" };
-    format!("{number} {what}{plural}")
 }
