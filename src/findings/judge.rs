@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use super::absorb::{Claim, absorbed};
 use super::severity::{Circumstances, severity};
 use super::{Evidence, Fingerprint, Inspection, Judged, Judgement, rows, shape};
-use crate::model::{Assembly, Span, Trace, TraceId};
+use crate::model::{Assembly, Call, Span, Trace, TraceId};
 use crate::rules::{Occurrence, RULES, Rule, Severity, Thresholds};
 use crate::sketch::{Drawer, Mark};
 
@@ -84,10 +84,11 @@ fn circumstances(trace: &Trace, occurrence: &Occurrence) -> Circumstances {
     }
 }
 
-/// Something failed whose effect is unknown, or a unit failed: what is still on its way may tell more.
+/// A write failed, or something whose effect is unknown, or a unit: what is still on its way may tell more.
 fn could_change(trace: &Trace) -> bool {
-    use crate::model::{Effect, Outcome};
-    trace.calls().any(|call| call.failed() && call.effect() == Effect::Unknown)
+    use crate::model::{Effect, EffectClass, Outcome};
+    let open = |call: Call<'_>| call.effect() == Effect::Unknown || call.class() != EffectClass::Safe;
+    trace.calls().any(|call| call.failed() && open(call))
         || trace.units().any(|unit| !matches!(unit.outcome(), Outcome::Ok | Outcome::Unknown))
 }
 

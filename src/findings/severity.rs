@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use crate::rules::{Crossed, Diverged, Duplicated, Exposed, Harm, Held, Occurrence, Severity};
+use crate::rules::{
+    Crossed, Diverged, Duplicated, Exposed, HalfDone, Harm, Held, Occurrence, Severity, Unresolved,
+};
 
 /// What softens a judgement: nobody waits, or nobody real does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -17,7 +19,12 @@ pub(super) struct Circumstances {
 /// |---|---|---|---|---|
 /// | duplicated | confirmed, or a key per attempt | hedged, republished, or the first attempt's server seen | blind | harmless this time |
 /// | diverged | not idempotent, and reported as failure | not idempotent, hidden from the user | only idempotent writes | the caller's caller had left |
-/// | exposed | credentials in the clear, a key to an account | in the clear to a public host, other secrets | | only to be redirected, of a lesser environment |
+/// | unresolved | | not idempotent | a message | idempotent, or made in passing |
+/// | half done | not idempotent, elsewhere | otherwise | only own rows and messages | |
+/// | masked | | all of it, or not idempotent | else | |
+/// | failing | | requests fail with another's system | | |
+/// | skewed | | ≥ 5 s | ≥ 1 s | less |
+/// | exposed | credentials in the clear, a key to an account | in the clear or unverified to another host, other secrets | an obsolete protocol | only to be redirected, of a lesser environment, soon |
 /// | crossed | writes to production | production otherwise | | other environments |
 /// | volume | | ≥ 10 MiB, ≥ 10 000 rows | less | |
 /// | held | | and something may change meanwhile | threads and connections | work for nobody |
@@ -40,8 +47,24 @@ pub(super) fn severity(rule: &str, occurrence: &Occurrence, circumstances: Circu
         Harm::Exposed(how) => match how {
             Exposed::Plain => Severity::High,
             Exposed::Account => Severity::Critical,
+            Exposed::Obsolete => Severity::Medium,
             Exposed::Redirected | Exposed::Lesser => Severity::Low,
         },
+        Harm::Unresolved(how) => match how {
+            Unresolved::Adds => Severity::High,
+            Unresolved::Published => Severity::Medium,
+            Unresolved::Repeatable => Severity::Low,
+        },
+        Harm::HalfDone(how) => match how {
+            HalfDone::Elsewhere => Severity::Critical,
+            HalfDone::Partly => Severity::High,
+            HalfDone::Own => Severity::Medium,
+        },
+        Harm::Masked { wholly: true } | Harm::Failing => Severity::High,
+        Harm::Masked { wholly: false } => Severity::Medium,
+        Harm::Skewed { by } if Duration::from_secs(5) <= by => Severity::High,
+        Harm::Skewed { by } if Duration::from_secs(1) <= by => Severity::Medium,
+        Harm::Skewed { .. } => Severity::Low,
         Harm::Crossed(how) => match how {
             Crossed::WritesProduction => Severity::Critical,
             Crossed::Production => Severity::High,
@@ -119,6 +142,28 @@ mod tests {
             let occurrence = occurrence(Harm::Time { share }, millis, calls);
             assert_eq!(severity("chatty_sequential_calls", &occurrence, plain), chatty, "{millis} {share}");
             assert_eq!(severity("n_plus_one", &occurrence, plain), per_item, "{millis} {share} {calls}");
+        }
+    }
+
+    #[test]
+    fn what_nobody_knows_or_undoes_weighs_as_much_as_it_can_cost() {
+        for (harm, expected) in [
+            (Harm::Unresolved(Unresolved::Adds), Severity::High),
+            (Harm::Unresolved(Unresolved::Repeatable), Severity::Low),
+            (Harm::HalfDone(HalfDone::Elsewhere), Severity::Critical),
+            (Harm::HalfDone(HalfDone::Own), Severity::Medium),
+            (Harm::Masked { wholly: true }, Severity::High),
+            (Harm::Masked { wholly: false }, Severity::Medium),
+            (Harm::Skewed { by: Duration::from_secs(5) }, Severity::High),
+            (Harm::Skewed { by: Duration::from_millis(4999) }, Severity::Medium),
+            (Harm::Skewed { by: Duration::from_millis(350) }, Severity::Low),
+            (Harm::Exposed(Exposed::Obsolete), Severity::Medium),
+        ] {
+            assert_eq!(
+                severity("x", &occurrence(harm, 0, 0), Circumstances::default()),
+                expected,
+                "{harm:?}"
+            );
         }
     }
 

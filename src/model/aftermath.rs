@@ -52,11 +52,11 @@ impl Attempt<'_> {
             let undoes = |later: Call<'_>| {
                 let mut about = later.first().tokens().peekable();
                 let hidden = own.is_empty() || about.peek().is_none();
-                (later.is_publish() || later.callee() == self.callee())
+                (later.is_publish() || later.callee() == self.callee() || later.callee() == inner.callee())
                     && inner.end_ns() <= later.start_ns()
                     && !later.failed()
                     && later.class() != EffectClass::Safe
-                    && words(later.operation()).any(is_undoing)
+                    && later.is_undoing()
                     && (hidden || about.any(|token| known.contains(&token)))
             };
             if unit.calls().any(undoes) {
@@ -78,7 +78,38 @@ impl Attempt<'_> {
     }
 }
 
+impl Attempt<'_> {
+    /// The same operation, of whomever, was answered well later in the unit that made it: a retry, another address, or
+    /// the next item of a loop.
+    pub fn is_repeated_well(self) -> bool {
+        self.unit().calls().any(|later| {
+            later.at() != self.call().at()
+                && later.operation() == self.operation()
+                && self.start_ns() <= later.start_ns()
+                && later.outcome() == Outcome::Ok
+        })
+    }
+
+    /// It, or a call that it is part of the answer to, was sent again and then answered well.
+    pub fn is_retried_well(self) -> bool {
+        let mut cause = Some(self);
+        while let Some(attempt) = cause {
+            let call = attempt.call();
+            if call.outcome() == Outcome::Ok && call.last().index() != attempt.index() {
+                return true;
+            }
+            cause = attempt.unit().caller();
+        }
+        false
+    }
+}
+
 impl<'t> Call<'t> {
+    /// Its operation is named as one that undoes another.
+    pub fn is_undoing(self) -> bool {
+        words(self.operation()).any(is_undoing)
+    }
+
     /// Done twice it is more than done once: so its operation says, or what its servers wrote. Where servers are
     /// seen to overwrite only, that is what it does.
     pub fn adds_up(self) -> bool {
@@ -176,6 +207,40 @@ mod tests {
         assert!(!first(&build).0);
         build.at(4).facts.tokens = vec!["88417".into()];
         assert!(first(&build).0);
+    }
+
+    #[test]
+    fn whoever_asked_may_undo_it_where_it_asked() {
+        let mut build = Build::default();
+        let owner = build.span(0, "gateway", Kind::Server, "POST /order", 0, 1_500_000);
+        let order = build.request(owner, "gateway", "orders", "POST /orders", 0, 1_000_000);
+        let pay = build.request(order + 1, "orders", "payments", "POST /charges", 200_000, 100_000);
+        build.at(pay).facts.class = EffectClass::NonIdempotent;
+        let cancel = build.request(owner, "gateway", "orders", "DELETE /orders/{}", 1_100_000, 50_000);
+        build.at(cancel).facts.class = EffectClass::Idempotent;
+        let undone = |build: &Build| {
+            let trace = build.trace();
+            let paid = trace.calls().find(|call| call.callee() == Some("payments")).unwrap();
+            paid.first().is_undone()
+        };
+        assert!(undone(&build));
+        build.at(cancel).facts.operation = "PUT /orders/{}".into();
+        assert!(!undone(&build));
+    }
+
+    #[test]
+    fn what_came_after_may_have_been_the_same_again() {
+        let again = |operation: &str| {
+            let trace = followed_by(operation, EffectClass::NonIdempotent, 1_020).trace();
+            let attempt = trace.calls().next().unwrap().first();
+            (attempt.is_repeated_well(), attempt.is_retried_well())
+        };
+        assert_eq!(again("POST /reserve"), (true, false));
+        assert_eq!(again("POST /release/{}"), (false, false));
+        let mut build = followed_by("POST /reserve", EffectClass::NonIdempotent, 1_100);
+        build.at(4).facts.ordinal = Some(1);
+        let trace = build.trace();
+        assert!(trace.calls().next().unwrap().first().is_retried_well());
     }
 
     #[test]

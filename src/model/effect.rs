@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::trace::Trace;
-use super::{Attempt, Basis, Effect, EffectClass, Facts, Outcome, Role, SpanIdx, Status, Unit, words};
+use super::{Attempt, Basis, Effect, EffectClass, Outcome, Role, SpanIdx, Status, Unit};
 
 /// What stands below a span, itself included: numbers of attempts.
 #[derive(Clone, Copy, Default)]
@@ -159,18 +159,7 @@ fn may_write(attempt: Attempt<'_>) -> bool {
         Role::Cloud => true,
         _ => attempt.is_publish(),
     };
-    stores && facts.class != EffectClass::Safe && !is_best_effort(facts)
-}
-
-/// Logs, audits and metrics are not what a request is about; nor are sessions and rate limits that a cache keeps.
-fn is_best_effort(facts: &Facts) -> bool {
-    const KEYS: &[&str] = &["rate", "ratelimit", "limiter", "throttle", "quota", "session", "sess", "cache"];
-    words(&facts.template).any(|word| {
-        let word = word.strip_suffix(['s', 'S']).unwrap_or(word);
-        let is_one_of = |known: &[&str]| known.iter().any(|known| word.eq_ignore_ascii_case(known));
-        is_one_of(&["log", "audit", "metric", "track", "tracking"])
-            || (facts.role == Role::Cache && is_one_of(KEYS))
-    })
+    stores && facts.class != EffectClass::Safe && !facts.is_record()
 }
 
 fn below(trace: &Trace) -> Vec<Below> {

@@ -241,6 +241,19 @@ pub struct IdempotencyFacts {
     pub headers_captured: bool,
 }
 
+/// TLS of the connection that a span speaks of.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TlsFacts {
+    /// What was agreed, by its usual name: `TLS 1.3`.
+    pub protocol: Option<String>,
+    /// Nobody should speak it any more.
+    pub obsolete: bool,
+    /// The client's store did not verify the certificate, and the client went on.
+    pub unverified: bool,
+    /// End of the server's certificate, nanoseconds since 1970.
+    pub not_after_ns: Option<i64>,
+}
+
 /// A secret that a span held and that was replaced before anything else read it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Leak {
@@ -293,6 +306,8 @@ pub struct Facts {
     pub peer_ip: Option<IpAddr>,
     /// Peer service by name, where the client said it.
     pub peer_service: Option<String>,
+    /// TLS of the connection; absent on nearly all spans.
+    pub tls: Option<Box<TlsFacts>>,
     /// Body sent, in bytes.
     pub request_bytes: Option<u64>,
     /// Body received, in bytes.

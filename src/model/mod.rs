@@ -9,16 +9,19 @@ mod arguments;
 mod asked;
 mod attempt;
 mod attempts;
+mod best_effort;
 #[cfg(test)]
 mod build;
 mod call;
 mod callee;
+mod connection;
 mod critical_path;
 mod effect;
 mod facts;
 mod groups;
 mod id;
 mod idempotency;
+mod kept;
 mod legs;
 mod received;
 mod rounds;
@@ -35,10 +38,11 @@ pub use attempt::Attempt;
 pub use call::{Call, Repetition};
 pub use facts::{
     Basis, DbFacts, Effect, EffectClass, Facts, HostClass, HostSource, HttpFacts, IdempotencyFacts, Leak,
-    MessagingFacts, MessagingOperation, Outcome, Role, RpcFacts, Verdict,
+    MessagingFacts, MessagingOperation, Outcome, Role, RpcFacts, TlsFacts, Verdict,
 };
 pub use id::{InvalidId, SpanId, TraceId};
 pub use idempotency::Protection;
+pub use kept::Kept;
 pub use received::Received;
 pub use rounds::{Round, Segment, is_next_page, rounds};
 pub use runs::{Items, Run};

@@ -160,6 +160,18 @@ impl<'t> Unit<'t> {
         self.data().outcome
     }
 
+    /// Its caller was told that it went well.
+    pub fn claims_success(self) -> bool {
+        self.outcome() == Outcome::Ok && !self.span().facts.verdict.failed()
+    }
+
+    /// Its good status claims nothing: accepted for later (202), told part by part (207), or a protocol that answers
+    /// 200 whatever happened (GraphQL, JSON-RPC).
+    pub fn leaves_open(self) -> bool {
+        let facts = &self.span().facts;
+        matches!(facts.http.status, Some(202 | 207)) || facts.hides_operation()
+    }
+
     /// Nothing is missing that could change a conclusion from absence: no orphan under or directly above it, not
     /// truncated, no span of its own with dropped parts.
     pub fn is_whole(self) -> bool {

@@ -38,8 +38,8 @@ mod transport_cost_is_zero {
 pub use millis::Millis;
 pub(crate) use millis::whole_ms;
 pub use occurrence::{
-    Confidence, Cost, Crossed, Diverged, Duplicated, Evidence, Exposed, Fallacy, Harm, Held, Occurrence,
-    Severity,
+    Confidence, Cost, Crossed, Diverged, Duplicated, Evidence, Exposed, Fallacy, HalfDone, Harm, Held,
+    Occurrence, Severity, Unresolved,
 };
 
 use serde::{Deserialize, Serialize};

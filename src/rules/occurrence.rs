@@ -239,7 +239,9 @@ pub enum Exposed {
     Redirected,
     /// Credentials, or a key to a whole account.
     Account,
-    /// Something of an environment in which nothing is worth hiding.
+    /// What anybody can read who breaks an obsolete protocol.
+    Obsolete,
+    /// Something of an environment in which nothing is worth hiding, or something that is still to come.
     Lesser,
 }
 
@@ -265,6 +267,28 @@ pub enum Held {
     ForNobody,
 }
 
+/// What nobody knows to have happened; decides severity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unresolved {
+    /// Doing it again would do it twice.
+    Adds,
+    /// A message.
+    Published,
+    /// Doing it again does no harm, or it was made in passing.
+    Repeatable,
+}
+
+/// What was left behind of a request that failed half-way; decides severity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HalfDone {
+    /// Something that adds up, at another service or company.
+    Elsewhere,
+    /// Something that overwrites there, or a row of the own database while another service failed.
+    Partly,
+    /// Rows and messages of the service itself.
+    Own,
+}
+
 /// What kind of harm an occurrence does; `findings::severity` turns it and the cost into a severity.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Harm {
@@ -283,6 +307,22 @@ pub enum Harm {
     Crossed(Crossed),
     /// Resources are held for nothing.
     Held(Held),
+    /// A write that nobody can tell whether it happened.
+    Unresolved(Unresolved),
+    /// A request changed something and then failed.
+    HalfDone(HalfDone),
+    /// A failed write was answered as success.
+    Masked {
+        /// All that was to be written, or something that adds up.
+        wholly: bool,
+    },
+    /// Requests fail with somebody else's system.
+    Failing,
+    /// Times of two hosts cannot be compared.
+    Skewed {
+        /// By how much at least.
+        by: Duration,
+    },
     /// Very much is moved.
     Volume {
         /// Ten mebibytes, or ten thousand rows.

@@ -3,7 +3,7 @@
 use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value::Value};
 
 use super::field::{self, Field};
-use super::{db, errors, host, http, idempotency, messaging, rpc, template};
+use super::{db, errors, host, http, idempotency, messaging, rpc, template, tls};
 use crate::model::IdempotencyFacts;
 
 /// Most attributes without a convention that are kept, and the longest value.
@@ -20,6 +20,7 @@ pub(super) struct Attributes<'a> {
     pub(super) db: db::Names<'a>,
     pub(super) messaging: messaging::Names<'a>,
     pub(super) host: host::Names<'a>,
+    pub(super) tls: tls::Names<'a>,
     pub(super) errors: errors::Names<'a>,
     pub(super) idempotency: IdempotencyFacts,
     /// Ordinal of the attempt where a proxy or an SDK counts on its own.
@@ -61,8 +62,12 @@ impl<'a> Attributes<'a> {
             "grpc" | "previous-rpc-attempts" | "transparent-retry" => self.rpc.take(key, value),
             "db" | "sql" | "cassandra" => self.db.take(key, value),
             "messaging" | "kafka" | "rabbit" => self.messaging.take(key, value),
-            "server" | "client" | "network" | "net" | "peer" | "upstream_address" | "tls" => {
+            "server" | "client" | "network" | "net" | "peer" | "upstream_address" => {
                 self.host.take(key, value);
+            }
+            "tls" => {
+                self.host.take(key, value);
+                self.tls.take(key, value);
             }
             "service" => self.host.take(key, value),
             "error" | "exception" | "response_flags" | "status" => self.errors.take(key, value),

@@ -33,6 +33,7 @@ pub(super) fn of(sent: &otlp::Span, kind: Kind, status: Status, library: Library
     facts.host_class = target.class;
     facts.peer_ip = target.peer_ip;
     facts.peer_service = target.peer_service;
+    facts.tls = attributes.tls.facts();
     fill_sizes(&mut facts, &attributes, &messages, kind);
     facts.content_type = attributes.http.content_type();
     facts.ordinal = ordinal(&attributes);

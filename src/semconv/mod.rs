@@ -27,6 +27,7 @@ mod rpc;
 pub mod secrets;
 mod sql;
 mod template;
+mod tls;
 mod url;
 
 use std::borrow::Borrow;

@@ -173,6 +173,18 @@ fn addresses_by_every_name() {
 }
 
 #[test]
+fn tls_by_every_name() {
+    check(rows! {
+        CLIENT [attribute::TLS_PROTOCOL_VERSION, "tls.protocol"] "1.1" not "1.3"
+            => |span| text(span.facts.tls.as_ref().and_then(|tls| tls.protocol.clone())), "TLS 1.1";
+        CLIENT [attribute::TLS_SERVER_NOT_AFTER, "tls.certificate.validTo"] "1970-01-01T00:00:01Z"
+            not "Jan  1 00:00:09 1970 GMT"
+            => |span| text(span.facts.tls.as_ref().and_then(|tls| tls.not_after_ns)), "1000000000";
+        CLIENT ["tls.authorized"] "false" not "" => |span| text(span.facts.tls.as_ref().map(|tls| tls.unverified)), "true";
+    });
+}
+
+#[test]
 fn rpc_by_every_name() {
     check(rows! {
         CLIENT [attribute::RPC_SYSTEM_NAME, "rpc.system"] "connect_rpc" not "grpc"
