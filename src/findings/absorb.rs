@@ -20,8 +20,11 @@ pub(super) struct Claim<'a> {
 }
 
 /// (absorbs, is absorbed), where their evidence shares a call: a write done twice explains the timeout before it.
-const PAIRS: &[(&str, &str)] =
-    &[("retry_non_idempotent", "timeout_partial_failure"), ("timeout_partial_failure", "orphaned_work")];
+const PAIRS: &[(&str, &str)] = &[
+    ("retry_non_idempotent", "timeout_partial_failure"),
+    ("timeout_partial_failure", "orphaned_work"),
+    ("partial_commit", "unknown_outcome_write"),
+];
 
 /// For each claim the position of the one that speaks for it, if any.
 pub(super) fn absorbed(trace: &Trace, claims: &[Claim<'_>]) -> Vec<Option<usize>> {

@@ -13,9 +13,13 @@ mod latency_is_zero {
     pub(super) mod chatty_sequential_calls;
 }
 mod millis;
+mod network_is_homogeneous {
+    pub(super) mod clock_skew;
+}
 mod network_is_secure {
     pub(super) mod credentials_in_telemetry;
     pub(super) mod plaintext_transport;
+    pub(super) mod weak_tls;
 }
 mod network_is_reliable {
     pub(super) mod retry_non_idempotent;
@@ -24,11 +28,15 @@ mod network_is_reliable {
 mod occurrence;
 mod one_administrator {
     pub(super) mod environment_crossing;
+    pub(super) mod unguarded_third_party;
 }
 mod outcome_is_known {
+    pub(super) mod masked_failure;
     pub(super) mod orphaned_work;
+    pub(super) mod partial_commit;
     pub(super) mod timeout_inversion;
     pub(super) mod timeout_partial_failure;
+    pub(super) mod unknown_outcome_write;
 }
 mod told;
 mod transport_cost_is_zero {
@@ -96,10 +104,12 @@ registry! {
     NetworkIsReliable => network_is_reliable: retry_non_idempotent, unbounded_wait;
     LatencyIsZero => latency_is_zero: chatty_sequential_calls;
     BandwidthIsInfinite => bandwidth_is_infinite: oversized_payload, unbounded_result_set;
-    NetworkIsSecure => network_is_secure: plaintext_transport, credentials_in_telemetry;
-    OneAdministrator => one_administrator: environment_crossing;
+    NetworkIsSecure => network_is_secure: plaintext_transport, weak_tls, credentials_in_telemetry;
+    OneAdministrator => one_administrator: environment_crossing, unguarded_third_party;
     TransportCostIsZero => transport_cost_is_zero: n_plus_one;
-    OutcomeIsKnown => outcome_is_known: timeout_partial_failure, orphaned_work, timeout_inversion;
+    NetworkIsHomogeneous => network_is_homogeneous: clock_skew;
+    OutcomeIsKnown => outcome_is_known: timeout_partial_failure, unknown_outcome_write, partial_commit,
+        masked_failure, orphaned_work, timeout_inversion;
 }
 
 /// The rule of this id.

@@ -11,7 +11,16 @@ use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
 
 /// Rules that conclude from what did not come after a failure. Less of a trace can make them find more.
-const FROM_ABSENCE: &[&str] = &["timeout_partial_failure"];
+const FROM_ABSENCE: &[&str] = &[
+    "timeout_partial_failure",
+    "unknown_outcome_write",
+    "partial_commit",
+    "masked_failure",
+    "unguarded_third_party",
+];
+
+/// Rules that speak of clocks.
+const OF_CLOCKS: &[&str] = &["clock_skew"];
 
 struct Example {
     rule: &'static Rule,
@@ -154,6 +163,9 @@ fn service(one: &Received) -> String {
 #[test]
 fn a_host_whose_clock_is_off_shows_the_same() {
     holds_in_disguise("with one clock off", |example| {
+        if OF_CLOCKS.contains(&example.rule.id) {
+            return Vec::new();
+        }
         let spans = &example.drawing.spans;
         let services: BTreeSet<String> = spans.iter().map(service).collect();
         let off =
@@ -399,7 +411,8 @@ fn an_occurrence_says_what_shows_it() {
             assert!(!occurrence.evidence.is_empty(), "{place}: no evidence");
             assert!(!occurrence.headline.is_empty() && !occurrence.why.is_empty(), "{place}: no words");
             assert!(!occurrence.headline.ends_with('.'), "{place}: {}", occurrence.headline);
-            assert_ne!(occurrence.cost, Cost::default(), "{place}: costs nothing");
+            let only_misleads = OF_CLOCKS.contains(&example.rule.id);
+            assert!(only_misleads || occurrence.cost != Cost::default(), "{place}: costs nothing");
             for row in &occurrence.evidence {
                 assert!(row.span.at() < trace.spans().len(), "{place}: no such span");
                 assert!(!row.role.is_empty(), "{place}: evidence without a role");
