@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 
 pub use amount::{Bytes, Period, Secret};
 pub use section::{
-    Database, Environments, Findings, LogFormat, OtherSignals, Otlp, Receiver, ReceiverFormat, Retention,
-    Server, Telemetry, Traces,
+    Database, Environments, Findings, LogFormat, MOST_CONNECTIONS, OtherSignals, Otlp, Receiver,
+    ReceiverFormat, Retention, Server, Telemetry, Traces,
 };
 
 /// Everything that can be set.

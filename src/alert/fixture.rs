@@ -38,6 +38,7 @@ pub(super) fn opened() -> Change {
             opened_at: Some(at),
             resolved_at: None,
             reopened: 0,
+            muted_until: None,
             url: String::new(),
         },
         previous: Some((Status::Candidate, Severity::Medium)),

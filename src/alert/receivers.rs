@@ -15,7 +15,7 @@ use super::sign::SigningKey;
 use super::standard;
 use crate::clock;
 use crate::config::{self, ReceiverFormat};
-use crate::findings::life::{CANARY, Event};
+use crate::findings::life::CANARY;
 use crate::rules::{Fallacy, Severity};
 use crate::store::{Change, NewDelivery};
 
@@ -183,7 +183,7 @@ impl Filter {
         let claim = &change.finding.claim;
         // Who was told that it opened is also told that it went, however harmless it has become meanwhile.
         let severity = match (change.event, change.previous) {
-            (Event::Retracted | Event::Quiet, Some((_, before))) => before.max(claim.severity),
+            (event, Some((_, before))) if event.is_end() => before.max(claim.severity),
             _ => claim.severity,
         };
         (self.send_resolved || !change.event.is_end())
@@ -206,6 +206,7 @@ fn read(setting: &str, file: &Path) -> Result<String, String> {
 
 #[cfg(test)]
 mod tests {
+    use crate::findings::life::Event;
     use std::io::Write as _;
 
     use super::super::fixture;

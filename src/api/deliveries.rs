@@ -64,9 +64,10 @@ pub(super) async fn retry(
     State(shown): State<Shown>,
     Path(id): Path<String>,
     asked: Asked,
-    _: Command,
+    command: Command,
 ) -> Result<StatusCode, ApiError> {
     asked.nothing()?;
+    command.nothing()?;
     let unknown = || Failure::missing("such delivery");
     let id = Uuid::parse_str(&id).map_err(|_| unknown())?;
     let receiver = shown.store.receiver_of(id).await?.ok_or_else(unknown)?;

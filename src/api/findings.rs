@@ -3,11 +3,14 @@
 use axum::Json;
 use axum::extract::{Path, State};
 use serde::Serialize;
+use time::OffsetDateTime;
 
+use super::decisions::{Change, Decision};
 use super::error::ApiError;
 use super::{Asked, List};
 use crate::clock;
 use crate::findings::shape::{Finding, Occurrence};
+use crate::store::HourRow;
 use crate::view::{Detail, Failure, Filter, Shown};
 
 /// A finding, how to fix it, and the trace that shows it best.
@@ -22,6 +25,10 @@ pub(super) struct Whole {
     /// Newest occurrence that is still kept.
     example: Option<Occurrence>,
     related: Vec<Related>,
+    /// Newest first.
+    decisions: Vec<Decision>,
+    /// Newest first.
+    changes: Vec<Change>,
 }
 
 /// Another finding at the same place.
@@ -63,6 +70,38 @@ pub(super) async fn occurrences(
     Ok(Json(List::of(slice, |sighting| sighting.occurrence)))
 }
 
+/// How often a finding was seen, by hour of receipt. Hours without are left out.
+#[derive(Serialize)]
+pub(super) struct History {
+    step: &'static str,
+    points: Vec<Point>,
+}
+
+/// One hour of it.
+#[derive(Serialize)]
+struct Point {
+    #[serde(with = "time::serde::rfc3339")]
+    at: OffsetDateTime,
+    occurrences: i64,
+    traces: i64,
+    time_ms: f64,
+}
+
+/// Answers `GET /findings/{id}/history`.
+pub(super) async fn history(
+    State(shown): State<Shown>,
+    Path(id): Path<String>,
+    Asked(parameters): Asked,
+) -> Result<Json<History>, ApiError> {
+    let hours = shown.history(&id, parameters, clock::now()).await?;
+    let hours = hours.ok_or_else(|| Failure::missing("such finding"))?;
+    let points = hours.into_iter().map(|row| {
+        let HourRow { hour, occurrences, traces, time_ms } = row;
+        Point { at: hour, occurrences, traces, time_ms }
+    });
+    Ok(Json(History { step: "1h", points: points.collect() }))
+}
+
 fn whole(detail: Detail) -> Whole {
     let example = detail.recent.into_iter().next().map(|sighting| sighting.occurrence);
     let related = detail.related.into_iter().map(|related| Related {
@@ -75,5 +114,7 @@ fn whole(detail: Detail) -> Whole {
         not_visible: example.as_ref().map(|example| example.not_visible.clone()).unwrap_or_default(),
         example,
         related: related.collect(),
+        decisions: detail.decisions.into_iter().map(Decision::from).collect(),
+        changes: detail.changes.into_iter().map(Change::from).collect(),
     }
 }

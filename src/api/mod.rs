@@ -6,12 +6,15 @@
 //! pages only.
 
 mod command;
+mod decisions;
 mod deliveries;
 mod error;
 mod findings;
 mod health;
+mod jaeger;
 mod receivers;
 mod rules;
+mod services;
 mod status;
 mod traces;
 
@@ -35,6 +38,13 @@ pub fn router(shown: Shown) -> Router {
         .route("/findings", get(findings::list))
         .route("/findings/{id}", get(findings::show))
         .route("/findings/{id}/occurrences", get(findings::occurrences))
+        .route("/findings/{id}/history", get(findings::history))
+        .route("/findings/{id}/decisions", post(decisions::decide))
+        .route("/fallacies", get(services::fallacies))
+        .route("/services", get(services::list))
+        .route("/services/{name}", get(services::show))
+        .route("/map", get(services::map))
+        .route("/traces", get(traces::list))
         .route("/traces/{id}", get(traces::show))
         .route("/receivers", get(receivers::list))
         .route("/receivers/{name}/test", post(receivers::test))
@@ -55,6 +65,7 @@ pub fn router(shown: Shown) -> Router {
         .route("/api", axum::routing::any(nothing_here))
         .route("/api/", axum::routing::any(nothing_here))
         .route("/api/{*rest}", axum::routing::any(nothing_here))
+        .merge(jaeger::router())
         .merge(health)
         .layer(middleware::from_fn(guard))
         .with_state(shown)

@@ -54,9 +54,10 @@ pub(super) async fn test(
     State(shown): State<Shown>,
     Path(name): Path<String>,
     asked: Asked,
-    _: Command,
+    command: Command,
 ) -> Result<Json<Tested>, ApiError> {
     asked.nothing()?;
+    command.nothing()?;
     let receiver = shown.receivers.find(&name).ok_or_else(|| Failure::missing("such receiver"))?;
     let id = Uuid::now_v7();
     let (delivered, status, error) = match receiver.test(id, clock::now()).await {

@@ -1,4 +1,4 @@
-//! `/api/v1/traces/{id}`: one trace, its spans in pages.
+//! `/api/v1/traces`: which there are; one of them, its spans in pages.
 
 use axum::Json;
 use axum::extract::{Path, State};
@@ -7,11 +7,13 @@ use serde_json::{Map, Value};
 use time::OffsetDateTime;
 use time::serde::rfc3339;
 
-use super::Asked;
 use super::error::ApiError;
+use super::{Asked, List};
+use crate::clock;
 use crate::findings::shape::Occurrence;
 use crate::model::TraceId;
-use crate::view::{Failure, Part, Shown, SpanView, TraceView, json};
+use crate::store::ListedTrace;
+use crate::view::{Failure, Part, Shown, SpanView, TraceFilter, TraceView, json};
 
 /// A trace: what is known of the whole, and one page of its spans in order of start.
 #[derive(Serialize)]
@@ -76,6 +78,52 @@ struct Span {
     links: Vec<json::Link>,
     /// Findings that it is evidence of.
     occurrences: Vec<String>,
+}
+
+/// A trace in a list.
+#[derive(Serialize)]
+pub(super) struct Summary {
+    trace_id: String,
+    environment: String,
+    service: String,
+    operation: String,
+    /// By the clock of its first span.
+    #[serde(with = "rfc3339::option")]
+    started_at: Option<OffsetDateTime>,
+    #[serde(with = "rfc3339")]
+    received_at: OffsetDateTime,
+    duration_ms: f64,
+    spans: i32,
+    services: i32,
+    errors: i32,
+    occurrences: i32,
+    complete: bool,
+}
+
+/// Answers `GET /traces`: judged ones, newest first.
+pub(super) async fn list(
+    State(shown): State<Shown>,
+    Asked(parameters): Asked,
+) -> Result<Json<List<Summary>>, ApiError> {
+    let filter = TraceFilter::read(parameters, clock::now())?;
+    Ok(Json(List::of(shown.traces(&filter).await?, summary)))
+}
+
+fn summary(row: ListedTrace) -> Summary {
+    Summary {
+        trace_id: row.trace_id.simple().to_string(),
+        environment: row.environment,
+        service: row.service,
+        operation: row.operation,
+        started_at: OffsetDateTime::from_unix_timestamp_nanos(row.start_ns.into()).ok(),
+        received_at: row.received_at,
+        duration_ms: row.duration_ns as f64 / 1e6,
+        spans: row.spans,
+        services: row.services,
+        errors: row.errors,
+        occurrences: row.occurrences,
+        complete: row.complete,
+    }
 }
 
 /// Answers `GET /traces/{id}`.

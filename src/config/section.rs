@@ -43,6 +43,9 @@ pub struct Database {
     pub connect_timeout: Period,
 }
 
+/// Connections at once; more wait in the system's queue.
+pub const MOST_CONNECTIONS: usize = 1_024;
+
 /// `[otlp]`
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]

@@ -13,6 +13,9 @@
 //! | canary → gone | not seen for [`CANARY_HOURS`] | – |
 //! | resolved → gone | so long after it was resolved as findings are kept | – |
 //!
+//! What people decide about it stands at `decision`. What is muted goes the same way, but nobody is told, and it is not
+//! forgotten before its mute ends.
+//!
 //! What quiet and gone mean takes the clock and the units on record, which `store` has: it asks for them as said here.
 
 use std::fmt;
@@ -84,6 +87,16 @@ pub enum Event {
     Quiet,
     /// It was resolved, and came back.
     Reopened,
+    /// Somebody knows of it.
+    Acknowledged,
+    /// Nobody wants to hear of it any more.
+    Muted,
+    /// It is open, and the time in which nobody wanted to hear of it is over.
+    Unmuted,
+    /// A person says that it is gone.
+    Closed,
+    /// A person says that it is not gone.
+    ReopenedByPerson,
 }
 
 /// What a look at the evidence may move.
@@ -130,10 +143,12 @@ impl Event {
     /// The type that a receiver sees.
     pub fn id(self) -> &'static str {
         match self {
-            Self::Opened => "finding.opened",
+            Self::Opened | Self::Unmuted => "finding.opened",
             Self::Escalated => "finding.escalated",
-            Self::Retracted | Self::Quiet => "finding.resolved",
-            Self::Reopened => "finding.reopened",
+            Self::Retracted | Self::Quiet | Self::Closed => "finding.resolved",
+            Self::Reopened | Self::ReopenedByPerson => "finding.reopened",
+            Self::Acknowledged => "finding.acknowledged",
+            Self::Muted => "finding.muted",
         }
     }
 
@@ -145,12 +160,14 @@ impl Event {
             Self::Retracted => "retracted",
             Self::Quiet => "quiet",
             Self::Reopened => "recurred",
+            Self::Unmuted => "unmuted",
+            Self::Acknowledged | Self::Muted | Self::Closed | Self::ReopenedByPerson => "person",
         }
     }
 
     /// It ends what an earlier one began.
     pub fn is_end(self) -> bool {
-        matches!(self, Self::Retracted | Self::Quiet)
+        matches!(self, Self::Retracted | Self::Quiet | Self::Closed | Self::Muted)
     }
 }
 

@@ -1,6 +1,7 @@
 //! What occurrences mean together: identity, severity, life, and how they are shown. Pure; times come in as data.
 
 mod absorb;
+pub mod decision;
 mod judge;
 mod judged;
 pub mod life;

@@ -19,6 +19,10 @@ pub enum Handling {
     /// Nobody has looked yet.
     #[default]
     None,
+    /// Somebody knows of it.
+    Acknowledged,
+    /// Nobody wants to hear of it.
+    Muted,
 }
 
 /// What one occurrence costs, amounts with their unit.
@@ -91,6 +95,9 @@ pub struct Finding {
     pub resolved_at: Option<OffsetDateTime>,
     /// How often it came back.
     pub reopened: i32,
+    /// When its mute ends by itself; absent: never, or it is not muted.
+    #[serde(with = "rfc3339::option", default, skip_serializing_if = "Option::is_none")]
+    pub muted_until: Option<OffsetDateTime>,
     /// Its page.
     pub url: String,
 }
@@ -124,10 +131,24 @@ pub struct Occurrence {
 }
 
 impl Handling {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::None, Self::Acknowledged, Self::Muted];
+
     /// The one spelling used everywhere.
     pub fn id(self) -> &'static str {
         match self {
             Self::None => "none",
+            Self::Acknowledged => "acknowledged",
+            Self::Muted => "muted",
+        }
+    }
+
+    /// What is left of it when its finding comes back: whoever knew of it does not know that.
+    #[must_use]
+    pub fn after_return(self) -> Self {
+        match self {
+            Self::None | Self::Acknowledged => Self::None,
+            Self::Muted => Self::Muted,
         }
     }
 }

@@ -23,13 +23,11 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
+use crate::config::MOST_CONNECTIONS;
 use crate::telemetry::Metrics;
 
 /// The body of a reply.
 pub(super) type Reply = UnsyncBoxBody<Bytes, Infallible>;
-
-/// Connections at once; more wait in the system's queue.
-pub const MOST_CONNECTIONS: usize = 1_024;
 
 /// HTTP/2: a silent peer is asked for a sign of life after so long, and given so long to answer.
 const PING_EVERY: Duration = Duration::from_secs(30);

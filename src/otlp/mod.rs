@@ -23,8 +23,6 @@ mod trim;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use listen::MOST_CONNECTIONS;
-
 use crate::config;
 use crate::store::{Store, Writer};
 use crate::telemetry::Metrics;

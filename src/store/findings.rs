@@ -1,5 +1,7 @@
 //! Questions about findings. A finding's numbers are derived when traces are judged; here they are only read.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 use serde::de::IntoDeserializer;
 use serde::de::value::{Error, StrDeserializer};
@@ -73,6 +75,16 @@ pub struct OpenCount {
     pub open: i64,
 }
 
+/// How many findings of one fallacy there are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names say it")]
+pub struct FallacyCount {
+    pub open: i64,
+    pub candidate: i64,
+    /// Severity of the worst open one.
+    pub worst: Option<Severity>,
+}
+
 impl Sort {
     fn column(self) -> &'static str {
         match self {
@@ -123,6 +135,7 @@ struct Row {
     opened_at: Option<OffsetDateTime>,
     resolved_at: Option<OffsetDateTime>,
     reopened: i32,
+    muted_until: Option<OffsetDateTime>,
     place: i64,
 }
 
@@ -171,7 +184,8 @@ impl Store {
                     from finding_hours h
                     where h.fingerprint = placed.fingerprint and h.hour > now() - interval '24 hours'
                 ), 0)::bigint as "occurrences_24h!",
-                first_seen, last_seen, opened_at, resolved_at, reopened, place as "place!"
+                first_seen, last_seen, opened_at, resolved_at, reopened, muted_until,
+                place as "place!"
             from placed
             where $13::bigint is null or (place, fingerprint) < ($13, $14::bigint)
             order by place desc, fingerprint desc
@@ -212,9 +226,9 @@ impl Store {
                 fingerprint, rule, fallacy, variant, environment, service, operation, callee, headline, status,
                 handling, severity, confidence, time_ns, calls, bytes, unknown_outcomes, duplicate_effects,
                 exposed_calls, occurrences, 0::bigint as "occurrences_24h!", first_seen, last_seen, opened_at,
-                resolved_at, reopened, 0::bigint as "place!"
+                resolved_at, reopened, muted_until, 0::bigint as "place!"
             from findings
-            where status = 'open' and not canary
+            where status = 'open' and handling <> 'muted' and not canary
             order by fallacy, severity desc, last_seen desc, fingerprint desc
             "#,
         )
@@ -223,13 +237,44 @@ impl Store {
         rows.into_iter().map(|row| Ok(listed(row, public_url)?.finding)).collect()
     }
 
-    /// How many findings there are, by rule, status and severity.
+    /// How many findings that nobody muted there are under each fallacy, of these services and environments; empty: any.
+    pub async fn counts_by_fallacy(
+        &self,
+        services: &[String],
+        environments: &[String],
+    ) -> Result<BTreeMap<String, FallacyCount>, StoreError> {
+        let rows = sqlx::query!(
+            r#"
+            select
+                fallacy,
+                count(*) filter (where status = 'open') as "open!",
+                count(*) filter (where status = 'candidate') as "candidate!",
+                max(severity) filter (where status = 'open') as worst
+            from findings
+            where handling <> 'muted'
+                and ((cardinality($1::text[]) = 0 and not canary) or service = any($1))
+                and (cardinality($2::text[]) = 0 or environment = any($2))
+            group by fallacy
+            "#,
+            services,
+            environments
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        let rows = rows.into_iter().map(|row| {
+            let worst = row.worst.map(severity).transpose()?;
+            Ok((row.fallacy, FallacyCount { open: row.open, candidate: row.candidate, worst }))
+        });
+        rows.collect()
+    }
+
+    /// How many findings that nobody muted there are, by rule, status and severity.
     pub async fn finding_counts(&self) -> Result<Vec<(String, String, String, i64)>, StoreError> {
         let rows = sqlx::query!(
             r#"
             select rule, status, severity, count(*) as "count!"
             from findings
-            where not canary
+            where handling <> 'muted' and not canary
             group by rule, status, severity
             "#,
         )
@@ -239,13 +284,13 @@ impl Store {
         rows.into_iter().map(|row| Ok((row.rule, row.status, named(row.severity)?, row.count))).collect()
     }
 
-    /// How many findings are open, by rule and severity.
+    /// How many findings are open and not muted, by rule and severity.
     pub async fn open_counts(&self) -> Result<Vec<OpenCount>, StoreError> {
         let rows = sqlx::query!(
             r#"
             select rule, fallacy, severity, count(*) as "open!"
             from findings
-            where status = 'open' and not canary
+            where status = 'open' and handling <> 'muted' and not canary
             group by rule, fallacy, severity
             order by rule, fallacy, severity
             "#,
@@ -284,7 +329,7 @@ pub(super) async fn read(
                 where h.fingerprint = f.fingerprint
                 and h.hour > now() - interval '24 hours'
             ), 0)::bigint as "occurrences_24h!",
-            first_seen, last_seen, opened_at, resolved_at, reopened, 0::bigint as "place!"
+            first_seen, last_seen, opened_at, resolved_at, reopened, muted_until, 0::bigint as "place!"
         from findings f
         where fingerprint = $1
         "#,
@@ -331,12 +376,13 @@ fn listed(row: Row, public_url: &str) -> Result<Listed, StoreError> {
         opened_at: row.opened_at,
         resolved_at: row.resolved_at,
         reopened: row.reopened,
+        muted_until: row.muted_until,
     };
     Ok(Listed { finding, place })
 }
 
 /// Reads a word that a check constraint or our own writer vouches for.
-fn word<'de, T: Deserialize<'de>>(column: &str, text: &'de str) -> Result<T, StoreError> {
+pub(super) fn word<'de, T: Deserialize<'de>>(column: &str, text: &'de str) -> Result<T, StoreError> {
     let words: StrDeserializer<'de, Error> = text.into_deserializer();
     T::deserialize(words).map_err(|error| StoreError::Invariant(format!("{column}: {error}")))
 }

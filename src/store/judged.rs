@@ -178,6 +178,17 @@ impl From<sqlx::Error> for TryError {
     }
 }
 
+impl From<TryError> for StoreError {
+    /// For whoever does not try again.
+    fn from(error: TryError) -> Self {
+        match error {
+            TryError::Sql(error) => error.into(),
+            TryError::Store(error) => error,
+            TryError::Again => Self::Unavailable("a finding moved meanwhile".to_owned()),
+        }
+    }
+}
+
 impl From<StoreError> for TryError {
     fn from(error: StoreError) -> Self {
         Self::Store(error)

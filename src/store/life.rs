@@ -13,7 +13,7 @@ use time::OffsetDateTime;
 use super::Store;
 use super::error::StoreError;
 use super::findings::severity;
-use super::judged::{Moved, Tell, TryError, put_into_outbox};
+use super::judged::{Moved, Tell, put_into_outbox};
 use super::pending::interval;
 use crate::findings::life::{self, Event, Status};
 
@@ -39,6 +39,8 @@ impl Store {
                 from findings f
                 where f.status = 'open'
                     and f.last_seen <= $1::timestamptz - $2::interval
+                    -- Whoever reopened it is given as long to show why.
+                    and f.opened_at <= $1::timestamptz - $2::interval
                     and $3 <= (
                         select count(*)
                         from (
@@ -86,18 +88,14 @@ impl Store {
                 example_trace_id: row.example_trace_id,
                 example_why: row.example_why,
             };
-            put_into_outbox(&mut transaction, moved, tell).await.map_err(|error| match error {
-                TryError::Sql(error) => StoreError::from(error),
-                TryError::Store(error) => error,
-                TryError::Again => StoreError::Unavailable("a finding moved meanwhile".to_owned()),
-            })?;
+            put_into_outbox(&mut transaction, moved, tell).await?;
         }
         transaction.commit().await?;
         Ok(count)
     }
 
     /// Forgets candidates and canaries that were not seen for a while, and findings that were resolved more than `kept`
-    /// ago, with their hours. Returns how many; there may be more.
+    /// ago, with their hours and their log. What is muted stays. Returns how many; there may be more.
     pub async fn forget_findings(&self, now: OffsetDateTime, kept: Duration) -> Result<usize, StoreError> {
         let candidates = Duration::from_hours(24 * u64::from(life::CANDIDATE_DAYS));
         let canaries = Duration::from_hours(u64::from(life::CANARY_HOURS));
@@ -108,9 +106,11 @@ impl Store {
                 where fingerprint in (
                     select fingerprint
                     from findings
-                    where (status = 'candidate' and last_seen <= $1::timestamptz - $2::interval)
-                        or (status = 'resolved' and resolved_at <= $1::timestamptz - $3::interval)
-                        or (canary and last_seen <= $1::timestamptz - $5::interval)
+                    where handling <> 'muted' and (
+                        (status = 'candidate' and last_seen <= $1::timestamptz - $2::interval)
+                            or (status = 'resolved' and resolved_at <= $1::timestamptz - $3::interval)
+                            or (canary and last_seen <= $1::timestamptz - $5::interval)
+                        )
                     order by fingerprint
                     limit $4
                     for update skip locked
@@ -120,6 +120,14 @@ impl Store {
                 delete from finding_hours h
                 using gone
                 where h.fingerprint = gone.fingerprint
+            ), log as (
+                delete from changes c
+                using gone
+                where c.fingerprint = gone.fingerprint
+            ), decided as (
+                delete from decisions d
+                using gone
+                where d.fingerprint = gone.fingerprint
             )
             select fingerprint from gone
             "#,

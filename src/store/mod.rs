@@ -6,9 +6,11 @@
 
 mod commit;
 mod copy;
+mod decisions;
 mod deliveries;
 mod error;
 pub mod findings;
+mod history;
 mod judged;
 mod life;
 mod load;
@@ -19,8 +21,10 @@ pub mod private;
 pub mod query;
 mod replay;
 mod retention;
+mod services;
 mod sizes;
 mod spans;
+mod traces;
 mod trim;
 mod writer;
 
@@ -37,15 +41,19 @@ use sqlx::{Connection as _, PgConnection};
 use crate::config;
 
 pub use copy::COLUMNS as SPAN_COLUMNS;
+pub use decisions::{ChangeRow, Decided, DecisionRow};
 pub use deliveries::{DeliveryRow, ReceiverRow, Retried, WantedDeliveries};
 pub use error::StoreError;
+pub use history::HourRow;
 pub use judged::{Finished, Policy, Tell};
 pub use load::{Loaded, Room, TraceDays};
 pub use outbox::{Change, DueDelivery, Example, NewDelivery, Tried};
 pub use pending::{Backlog, Claimed, Claims};
 pub use replay::{Known, Shows};
+pub use services::{EdgeRow, Pace, PartRow, ServiceRow};
 pub use sizes::Size;
 pub use spans::{Batch, Days, encode};
+pub use traces::{ListedTrace, TracePlace, WantedTraces};
 pub use trim::DayUse;
 pub use writer::{WriteError, Writer, Written};
 

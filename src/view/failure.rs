@@ -25,6 +25,8 @@ pub enum Failure {
         /// How they are.
         detail: String,
     },
+    /// A page of another site made a browser ask for something to be done.
+    Foreign,
     /// The database is away; asking again will help.
     Unavailable,
     /// Something that should not happen did.
@@ -53,6 +55,7 @@ impl Failure {
             Self::Parameter { .. } => http::StatusCode::BAD_REQUEST,
             Self::Missing { .. } => http::StatusCode::NOT_FOUND,
             Self::Conflict { .. } => http::StatusCode::CONFLICT,
+            Self::Foreign => http::StatusCode::FORBIDDEN,
             Self::Unavailable => http::StatusCode::SERVICE_UNAVAILABLE,
             Self::Broken => http::StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -64,6 +67,7 @@ impl Failure {
             Self::Parameter { name, detail } => format!("{name}: {detail}"),
             Self::Missing { what } => format!("there is no {what}"),
             Self::Conflict { detail } => detail.clone(),
+            Self::Foreign => "asked by a page of another site".to_owned(),
             Self::Unavailable => "the database cannot be reached; try again shortly".to_owned(),
             Self::Broken => "the answer could not be made; the log of this server says why".to_owned(),
         }

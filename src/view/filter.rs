@@ -36,11 +36,17 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// Reads every parameter of the list; others are refused. Without a status, open findings are meant.
+    /// Reads every parameter of the list; others are refused. Without a status, open findings are
+    /// meant; without a handling, all but muted ones.
     pub fn read(mut parameters: Parameters, now: OffsetDateTime) -> Result<Self, Failure> {
         let mut statuses = parameters.all::<Status>("status")?;
         if statuses.is_empty() {
             statuses.push(Status::Open);
+        }
+        let mut handlings =
+            parameters.words("handling", &Handling::ALL.map(|handling| (handling.id(), handling)))?;
+        if handlings.is_empty() {
+            handlings.extend([Handling::None, Handling::Acknowledged]);
         }
         let sort = parameters.word("sort", &SORTS)?.unwrap_or_default();
         let after = parameters.text("after")?;
@@ -52,7 +58,7 @@ impl Filter {
         let filter = Self {
             wanted: Wanted {
                 statuses,
-                handlings: parameters.words("handling", &[(Handling::None.id(), Handling::None)])?,
+                handlings,
                 fallacies: parameters
                     .words("fallacy", &Fallacy::ALL.map(|fallacy| (fallacy.id(), fallacy)))?,
                 rules,

@@ -1,14 +1,16 @@
 //! One finding with all that belongs to it.
 
-use time::OffsetDateTime;
+use time::{Duration, OffsetDateTime};
 
 use super::cursor::narrow;
 use super::{Cursor, Failure, Parameters, Shown, Slice};
+use crate::clock;
 use crate::findings::Fingerprint;
 use crate::findings::shape::Finding;
 use crate::model::{SpanId, TraceId};
 use crate::rules;
 use crate::store::occurrences::{OccurrencePlace, Related, Sighting};
+use crate::store::{ChangeRow, DecisionRow, HourRow};
 
 /// A finding, its newest occurrences, and what its rule advises.
 #[derive(Clone, Debug)]
@@ -21,7 +23,19 @@ pub struct Detail {
     pub recent: Vec<Sighting>,
     /// Other findings that the example's trace shows at the same place.
     pub related: Vec<Related>,
+    /// What people decided, newest first.
+    pub decisions: Vec<DecisionRow>,
+    /// What changed, told or not, newest first.
+    pub changes: Vec<ChangeRow>,
+    /// The hours of the last week in which it was seen, oldest first.
+    pub hours: Vec<HourRow>,
 }
+
+/// Newest entries of a finding's log that are shown.
+const LOG: u32 = 100;
+
+/// Of a finding's history, unless asked otherwise.
+const WEEK: Duration = Duration::days(7);
 
 /// An occurrence's name for lists.
 const OCCURRENCES: &str = "occurrences";
@@ -40,7 +54,28 @@ impl Shown {
             None => Vec::new(),
         };
         let remedy = rules::find(&finding.claim.rule).map(|rule| rule.section("Remedy"));
-        Ok(Some(Detail { finding, remedy, recent, related }))
+        let decisions = self.store.decisions(id, LOG).await?;
+        let changes = self.store.changes(id, LOG).await?;
+        let now = clock::now();
+        let hours = self.store.hours_of(id, now - WEEK, now).await?;
+        Ok(Some(Detail { finding, remedy, recent, related, decisions, changes, hours }))
+    }
+
+    /// The hours in which a finding was seen, oldest first; `None` where there is no such finding.
+    pub async fn history(
+        &self,
+        id: &str,
+        mut parameters: Parameters,
+        now: OffsetDateTime,
+    ) -> Result<Option<Vec<HourRow>>, Failure> {
+        let since = parameters.instant("since", now)?.unwrap_or(now - WEEK);
+        let until = parameters.instant("until", now)?.unwrap_or(now);
+        parameters.finish()?;
+        let Ok(id) = id.parse::<Fingerprint>() else { return Ok(None) };
+        if self.store.finding(id, "").await?.is_none() {
+            return Ok(None);
+        }
+        Ok(Some(self.store.hours_of(id, since, until).await?))
     }
 
     /// One page of a finding's occurrences, newest first; `None` where there is no such finding.

@@ -4,13 +4,18 @@
 //! Nothing here knows JSON's shapes of the API or HTML.
 
 mod cursor;
+pub mod decide;
 mod failure;
 mod filter;
 mod finding;
+mod foreign;
 pub mod json;
 mod parameters;
+mod services;
+mod status;
 mod tagged;
 mod trace;
+mod traces;
 
 use std::sync::Arc;
 
@@ -18,9 +23,13 @@ pub use cursor::Cursor;
 pub use failure::Failure;
 pub use filter::{Filter, SORTS};
 pub use finding::Detail;
+pub use foreign::is_foreign;
 pub use parameters::{MAX_LIMIT, Parameters};
+pub use services::{Place, ServiceView};
+pub use status::Status;
 pub use tagged::tagged;
 pub use trace::{Part, SpanView, TraceView};
+pub use traces::TraceFilter;
 
 use crate::alert::Receivers;
 use crate::config::Config;

@@ -29,6 +29,9 @@ impl IntoResponse for PageError {
                 "Traces and what was judged from them are kept for a while only; it may have been dropped.",
             ),
             Failure::Conflict { .. } => ("Not as things are", "Nothing was changed."),
+            Failure::Foreign => {
+                ("Not from there", "Nothing was changed. Do it on our own pages, at the configured address.")
+            }
             Failure::Unavailable => ("The database is away", "This page asks again by itself."),
             Failure::Broken => ("Something went wrong here", "Nothing was changed."),
         };

@@ -7,9 +7,9 @@ use time::OffsetDateTime;
 use super::error::PageError;
 use super::evidence::Traces;
 use super::layout::{Page, Section, encoded};
-use super::{evidence, markdown, words};
+use super::{chart, decide, evidence, markdown, words};
 use crate::clock;
-use crate::findings::shape::{Finding, Occurrence};
+use crate::findings::shape::{Finding, Handling, Occurrence};
 use crate::view::{Detail, Failure, Shown};
 
 /// Newest occurrences on the page.
@@ -39,6 +39,7 @@ fn page(detail: &Detail, now: OffsetDateTime) -> Markup {
                     (words::severity(claim.severity))
                     " " span.mark { "confidence " (words::confidence(claim.confidence)) }
                     " " (words::status(claim.status))
+                    @if claim.handling != Handling::None { " " span.mark { (claim.handling.id()) } }
                 }
                 (place(&detail.finding))
             }
@@ -49,9 +50,11 @@ fn page(detail: &Detail, now: OffsetDateTime) -> Markup {
                 } },
             }
             (remedy(detail))
-            (history(&detail.finding, now))
+            (decide::forms(&detail.finding))
+            (history(detail, now))
             (recent(detail, now))
             (related(detail))
+            (decide::log(detail, now))
         }
     }
 }
@@ -61,7 +64,7 @@ fn place(finding: &Finding) -> Markup {
     let claim = &finding.claim;
     html! {
         dl.facts {
-            div { dt { "Service" } dd { a href={ "/findings?service=" (encoded(&claim.service)) } { (claim.service) } } }
+            div { dt { "Service" } dd { a href={ "/services/" (encoded(&claim.service)) "?since=7d" } { (claim.service) } } }
             div { dt { "Operation" } dd { code { (claim.operation) } } }
             @if let Some(callee) = &claim.callee { div { dt { "Callee" } dd { (callee) } } }
             @if !claim.environment.is_empty() { div { dt { "Environment" } dd { (claim.environment) } } }
@@ -119,10 +122,12 @@ fn remedy(detail: &Detail) -> Markup {
     }
 }
 
-fn history(finding: &Finding, now: OffsetDateTime) -> Markup {
+fn history(detail: &Detail, now: OffsetDateTime) -> Markup {
+    let finding = &detail.finding;
     html! {
         section aria-labelledby="since" {
             h2 id="since" { "Since when and how often" }
+            (chart::week(&detail.hours, now))
             dl.facts {
                 div { dt { "First seen" } dd { (words::age(finding.first_seen, now)) } }
                 div { dt { "Last seen" } dd { (words::age(finding.last_seen, now)) } }

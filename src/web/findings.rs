@@ -6,10 +6,10 @@ use time::OffsetDateTime;
 
 use super::error::PageError;
 use super::layout::{Page, Section, encoded};
-use super::words;
+use super::{decide, words};
 use crate::clock;
 use crate::findings::life::Status;
-use crate::findings::shape::Finding;
+use crate::findings::shape::{Finding, Handling};
 use crate::rules::{self, Confidence, Fallacy, Severity};
 use crate::view::{Failure, Filter, Parameters, SORTS, Shown, Slice};
 
@@ -37,7 +37,7 @@ pub(super) fn pairs(query: &str) -> Result<Pairs, Failure> {
 }
 
 /// The query string of `pairs` with some parameters set anew; a value of `None` takes one out.
-fn address(pairs: &Pairs, changes: &[(&str, Option<&str>)]) -> String {
+pub(super) fn address(pairs: &Pairs, changes: &[(&str, Option<&str>)]) -> String {
     let kept = pairs.iter().filter(|(name, _)| !changes.iter().any(|(changed, _)| changed == name));
     let kept = kept.map(|(name, value)| (name.as_str(), value.as_str()));
     let set = changes.iter().filter_map(|(name, value)| Some((*name, (*value)?)));
@@ -51,7 +51,7 @@ fn page(slice: &Slice<Finding>, pairs: &Pairs, now: OffsetDateTime) -> Markup {
         h1 { "Findings" }
         (form(pairs))
         (chosen(pairs))
-        @if slice.items.is_empty() { (nothing(pairs)) } @else { (table(&slice.items, now)) }
+        @if slice.items.is_empty() { (nothing(pairs)) } @else { (table(&slice.items, Some(&format!("/findings{}", address(pairs, &[]))), now)) }
         @if let Some(next) = &slice.next {
             nav.pages aria-label="Pages" {
                 @if pairs.iter().any(|(name, _)| name == "after") {
@@ -68,21 +68,33 @@ fn form(pairs: &Pairs) -> Markup {
     let value = |name: &str| pairs.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
     let statuses =
         [Status::Open, Status::Candidate, Status::Resolved].map(|status| (status.id(), status.id()));
+    let handlings = Handling::ALL.map(|handling| (handling.id(), handling.id()));
     let severities = [Severity::Critical, Severity::High, Severity::Medium].map(|it| (it.id(), it.id()));
     let confidences = [Confidence::Confirmed, Confidence::High].map(|it| (it.id(), it.id()));
     let fallacies = Fallacy::ALL.map(|fallacy| (fallacy.id(), fallacy.title()));
     let rules: Vec<_> = rules::RULES.iter().map(|rule| (rule.id, rule.id)).collect();
     let sorts = SORTS.map(|(name, _)| (name, name));
-    let fields =
-        ["q", "status", "severity", "confidence", "fallacy", "rule", "service", "environment", "sort"];
+    let fields = [
+        "q",
+        "status",
+        "handling",
+        "severity",
+        "confidence",
+        "fallacy",
+        "rule",
+        "service",
+        "environment",
+        "sort",
+    ];
     html! {
         form.filters action="/findings" method="get" role="search" {
             label.wide { span { "Text" }
                 input type="search" name="q" value=[value("q")] placeholder="headline, operation or callee";
             }
             (select("Status", "status", &statuses, value("status").or(Some(Status::Open.id())), None))
-            (select("Severity", "severity", &severities, value("severity"), Some("any")))
-            (select("Confidence", "confidence", &confidences, value("confidence"), Some("any")))
+            (select("Handling", "handling", &handlings, value("handling"), Some("not muted")))
+            (select("Severity at least", "severity", &severities, value("severity"), Some("any")))
+            (select("Confidence at least", "confidence", &confidences, value("confidence"), Some("any")))
             (select("Fallacy", "fallacy", &fallacies, value("fallacy"), Some("any")))
             (select("Rule", "rule", &rules, value("rule"), Some("any")))
             label { span { "Service" } input type="text" name="service" value=[value("service")]; }
@@ -99,7 +111,8 @@ fn form(pairs: &Pairs) -> Markup {
     }
 }
 
-fn select(
+/// A choice of one, by its label.
+pub(super) fn select(
     label: &str,
     name: &str,
     options: &[(&str, &str)],
@@ -148,8 +161,8 @@ fn nothing(pairs: &Pairs) -> Markup {
     }
 }
 
-/// Findings as a table, in the order given.
-pub(super) fn table(findings: &[Finding], now: OffsetDateTime) -> Markup {
+/// Findings as a table, in the order given. Where it is a list to be worked through, `back` leads to it again.
+pub(super) fn table(findings: &[Finding], back: Option<&str>, now: OffsetDateTime) -> Markup {
     html! {
         div.scroll { table.findings {
             thead { tr {
@@ -172,7 +185,11 @@ pub(super) fn table(findings: &[Finding], now: OffsetDateTime) -> Markup {
                 }
                 td.number.tight { (words::number(finding.occurrences)) "×" }
                 td.tight { (words::age(finding.last_seen, now)) }
-                td.tight { (words::status(claim.status)) }
+                td.tight {
+                    (words::status(claim.status))
+                    @if claim.handling != Handling::None { div.note { (claim.handling.id()) } }
+                    @if let Some(back) = back { (decide::acknowledge(claim, back)) }
+                }
             } } }
         } }
     }

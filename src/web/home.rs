@@ -1,5 +1,6 @@
 //! `/`: the nine fallacies, what is open under each, what is new, and whether anything arrives at all.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use axum::extract::State;
@@ -9,11 +10,11 @@ use time::OffsetDateTime;
 use super::error::PageError;
 use super::findings::table;
 use super::layout::{Page, Section};
-use super::words;
+use super::{chart, words};
 use crate::clock;
 use crate::config::Config;
 use crate::findings::life::Status;
-use crate::findings::shape::Finding;
+use crate::findings::shape::{Finding, Handling};
 use crate::rules::{self, Fallacy, Severity};
 use crate::store::findings::{OpenCount, Sort, Wanted};
 use crate::store::query::Arrival;
@@ -29,6 +30,8 @@ struct Board {
     worst: Vec<Finding>,
     newest: Vec<Finding>,
     arrival: Arrival,
+    /// By fallacy: days of the last week and what was seen on each.
+    days: BTreeMap<String, Vec<(OffsetDateTime, i64)>>,
 }
 
 /// Answers `/`.
@@ -40,15 +43,18 @@ pub(super) async fn show(State(shown): State<Shown>) -> Result<Page, PageError> 
         return Ok(page);
     }
     let url = &shown.config.server.public_url;
-    let open = Wanted { statuses: vec![Status::Open], ..Wanted::default() };
-    let (newest, counts, worst) = tokio::try_join!(
+    let handlings = vec![Handling::None, Handling::Acknowledged];
+    let open = Wanted { statuses: vec![Status::Open], handlings, ..Wanted::default() };
+    let now = clock::now();
+    let (newest, counts, worst, days) = tokio::try_join!(
         shown.store.list_findings(&open, Sort::FirstSeen, None, NEWEST, url),
         shown.store.open_counts(),
         shown.store.worst_open(url),
+        shown.store.days_by_fallacy(now - time::Duration::days(chart::DAYS)),
     )?;
     let newest = newest.into_iter().map(|listed| listed.finding).collect();
-    let board = Board { counts, worst, newest, arrival };
-    Ok(Page::new("Fallacies", Section::Board, page(&board, clock::now())).api("/api/v1/findings"))
+    let board = Board { counts, worst, newest, arrival, days };
+    Ok(Page::new("Fallacies", Section::Board, page(&board, now)).api("/api/v1/fallacies"))
 }
 
 /// The board.
@@ -68,8 +74,9 @@ fn page(board: &Board, now: OffsetDateTime) -> Markup {
             div.scroll { table.board {
                 thead { tr {
                     th scope="col" { "Assumption" } th scope="col" { "Open" } th scope="col" { "Worst finding" }
+                    th scope="col" { "Seven days" }
                 } }
-                tbody { @for fallacy in Fallacy::ALL { (row(board, fallacy)) } }
+                tbody { @for fallacy in Fallacy::ALL { (row(board, fallacy, now)) } }
             } }
         }
         section aria-labelledby="newest" {
@@ -79,12 +86,12 @@ fn page(board: &Board, now: OffsetDateTime) -> Markup {
                     "No finding has opened yet. A trace is judged a few seconds after its last span; what was seen too "
                     "seldom to speak of is listed as " a href="/findings?status=candidate" { "candidates" } "."
                 }
-            } @else { (table(&board.newest, now)) }
+            } @else { (table(&board.newest, None, now)) }
         }
     }
 }
 
-fn row(board: &Board, fallacy: Fallacy) -> Markup {
+fn row(board: &Board, fallacy: Fallacy, now: OffsetDateTime) -> Markup {
     let of_it = board.counts.iter().filter(|count| count.fallacy == fallacy);
     let scale = [Severity::Critical, Severity::High, Severity::Medium, Severity::Low];
     let by_severity = scale.map(|severity| {
@@ -117,6 +124,9 @@ fn row(board: &Board, fallacy: Fallacy) -> Markup {
                     a href={ "/findings/" (worst.claim.id) } { (words::prose(&worst.claim.headline)) }
                     " " span.note { (worst.claim.service) }
                 }
+            }
+            td.tight {
+                @if let Some(days) = board.days.get(fallacy.id()) { (chart::spark(days, now)) }
             }
         }
     }

@@ -22,7 +22,10 @@ const HTML: &str = "text/html; charset=utf-8";
 pub(super) enum Section {
     Board,
     Findings,
+    Traces,
+    Services,
     Rules,
+    Status,
     /// Reached from the others.
     Elsewhere,
 }
@@ -72,7 +75,10 @@ impl Page {
                         nav aria-label="Main" {
                             (link(Section::Board, "/", "Fallacies"))
                             (link(Section::Findings, "/findings", "Findings"))
+                            (link(Section::Traces, "/traces", "Traces"))
+                            (link(Section::Services, "/services", "Services"))
                             (link(Section::Rules, "/rules", "Rules"))
+                            (link(Section::Status, "/status", "Status"))
                         }
                     }
                     main id="main" { (self.body) }

@@ -1,23 +1,30 @@
 //! The pages: rendered here, readable without script, every filter in the address.
 //!
-//! Nothing comes from elsewhere and nothing runs; what spans say is text, whatever it looks like. Nothing here writes.
+//! Nothing comes from elsewhere and nothing runs; what spans say is text, whatever it looks like. What people decide is
+//! sent by forms of ours, and by no other page.
 
+mod chart;
+mod decide;
 mod error;
 mod evidence;
 mod finding;
 mod findings;
 mod home;
 mod layout;
+mod map;
 mod markdown;
 mod report;
 mod rules;
+mod services;
+mod status;
 mod trace;
+mod traces;
 mod waterfall;
 mod words;
 
 use axum::Router;
 use axum::response::Response;
-use axum::routing::get;
+use axum::routing::{get, post};
 use http::{HeaderMap, Method, StatusCode};
 use maud::html;
 
@@ -36,7 +43,12 @@ pub fn router(shown: Shown) -> Router {
         .route("/", get(home::show))
         .route("/findings", get(findings::show))
         .route("/findings/{id}", get(finding::show))
+        .route("/findings/{id}/decisions", post(decide::decide))
+        .route("/traces", get(traces::show))
         .route("/traces/{id}", get(trace::show))
+        .route("/status", get(status::show))
+        .route("/services", get(services::list))
+        .route("/services/{name}", get(services::show))
         .route("/rules", get(rules::list))
         .route("/rules/{id}", get(rules::show))
         .route("/assets/style.css", get(style))

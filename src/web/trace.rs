@@ -37,7 +37,7 @@ pub(super) async fn show(
     let id: TraceId = id.parse().map_err(|_| missing())?;
     let view = shown.trace(id, part).await?.ok_or_else(missing)?;
     let title = format!("{} {}", view.name.0, view.name.1);
-    let mut page = Page::new(title, Section::Elsewhere, page(&view, span, clock::now()))
+    let mut page = Page::new(title, Section::Traces, page(&view, span, clock::now()))
         .api(format!("/api/v1/traces/{id}"));
     // Not judged yet: it will be in a moment.
     page.refresh = view.summary.is_none().then_some(5);

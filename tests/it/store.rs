@@ -3,6 +3,7 @@
 mod accept;
 mod churn;
 mod days;
+mod decide;
 mod forget;
 mod judge;
 mod life;

@@ -393,6 +393,8 @@ async fn update_findings(connection: &mut PgConnection, derived: &[Derived]) -> 
                     when w.event is distinct from 'retracted' then f.opened_at end as opened_at,
                 case when w.event is distinct from 'reopened' then f.resolved_at end as resolved_at,
                 f.reopened + (w.event is not distinct from 'reopened')::int as reopened,
+                case when w.event is not distinct from 'reopened' and f.handling = 'acknowledged' then 'none'
+                    else f.handling end as handling,
                 case when w.event in ('opened', 'reopened') then w.severity
                     when w.event = 'escalated' then w.settled_severity
                     when w.event is null then f.told_severity end as told_severity,
@@ -413,7 +415,7 @@ async fn update_findings(connection: &mut PgConnection, derived: &[Derived]) -> 
             bytes = d.bytes, unknown_outcomes = d.unknown_outcomes, duplicate_effects = d.duplicate_effects,
             exposed_calls = d.exposed_calls, occurrences = d.occurrences, traces = d.traces,
             first_seen = d.first_seen, last_seen = d.last_seen, opened_at = d.opened_at, resolved_at = d.resolved_at,
-            reopened = d.reopened, told_severity = d.told_severity, transition = d.transition,
+            reopened = d.reopened, handling = d.handling, told_severity = d.told_severity, transition = d.transition,
             example_day = d.example_day, example_trace_id = d.example_trace_id, example_span_id = d.example_span_id
         from derived d
         where f.fingerprint = d.fingerprint
@@ -459,6 +461,7 @@ fn word(event: Event) -> &'static str {
         Event::Escalated => "escalated",
         Event::Retracted => "retracted",
         Event::Reopened => "reopened",
-        Event::Quiet => "quiet",
+        // Evidence alone does not bring these about.
+        other => other.reason(),
     }
 }

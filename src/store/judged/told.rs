@@ -1,5 +1,5 @@
-//! A change of a finding becomes one row of the outbox for each receiver that wants to hear of it, in the transaction
-//! that makes the change.
+//! A change of a finding is written down, and becomes one row of the outbox for each receiver that wants to hear of it,
+//! in the transaction that makes the change. Of what is muted nobody hears.
 
 use sqlx::PgConnection;
 use time::OffsetDateTime;
@@ -9,6 +9,7 @@ use super::super::error::StoreError;
 use super::super::findings::read;
 use super::{Tell, TryError};
 use crate::findings::life::{Event, Status};
+use crate::findings::shape::Handling;
 use crate::model::TraceId;
 use crate::rules::Severity;
 use crate::store::{Change, Example};
@@ -24,7 +25,7 @@ pub(in crate::store) struct Moved {
     pub(in crate::store) example_why: Option<String>,
 }
 
-/// One row for each receiver. The payload is fixed now; every try sends the same.
+/// One row of the log, and one for each receiver. The payload is fixed now; every try sends the same.
 pub(in crate::store) async fn put_into_outbox(
     connection: &mut PgConnection,
     moved: Moved,
@@ -33,6 +34,10 @@ pub(in crate::store) async fn put_into_outbox(
     let finding = read(&mut *connection, moved.fingerprint, "")
         .await?
         .ok_or_else(|| StoreError::Invariant("a finding vanished under its lock".to_owned()))?;
+    write_down(&mut *connection, &moved).await?;
+    if finding.claim.handling == Handling::Muted && moved.event != Event::Muted {
+        return Ok(());
+    }
     let example = moved.example_trace_id.zip(moved.example_why);
     let example = example.map(|(trace, why)| Example { trace_id: TraceId(trace.as_u128()), why });
     let change = Change { event: moved.event, at: moved.at, finding, previous: moved.previous, example };
@@ -56,6 +61,23 @@ pub(in crate::store) async fn put_into_outbox(
         &payloads,
         moved.event.id(),
         moved.fingerprint
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+async fn write_down(connection: &mut PgConnection, moved: &Moved) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        r#"
+        insert into changes (fingerprint, transition, event, reason, severity, changed_at)
+        select fingerprint, transition, $2, $3, severity, $4 from findings where fingerprint = $1
+        on conflict do nothing
+        "#,
+        moved.fingerprint,
+        moved.event.id(),
+        moved.event.reason(),
+        moved.at
     )
     .execute(connection)
     .await?;

@@ -77,6 +77,7 @@ fn change(fingerprint: i64, event: Event) -> Change {
             opened_at: Some(at),
             resolved_at: None,
             reopened: 0,
+            muted_until: None,
             url: String::new(),
         },
         previous: Some((Status::Candidate, Severity::High)),

@@ -1,9 +1,12 @@
 //! What programs and people are shown, asked over a real database.
 
 mod api;
+mod decide;
 mod hostile;
+mod jaeger;
 mod pages;
 mod seed;
+mod services;
 mod status;
 
 use axum::Router;

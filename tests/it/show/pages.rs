@@ -20,6 +20,7 @@ async fn seeded() -> Database {
     let call = seed::span(TRACE, 2, 1, "SELECT item", 10, 8);
     seed::spans(&database, "shop", vec![root, call]).await;
     seed::judged(&database, TRACE).await;
+    seed::traffic(&database, TRACE, 20).await;
     database
 }
 
@@ -84,6 +85,15 @@ async fn every_page_is_a_page_that_can_only_be_read() {
         (format!("/traces/{TRACE:032x}"), 200),
         (format!("/traces/{TRACE:032x}?span=0000000000000002"), 200),
         ("/rules".to_owned(), 200),
+        ("/traces".to_owned(), 200),
+        ("/traces?service=shop&min_ms=1&error=true".to_owned(), 200),
+        ("/services".to_owned(), 200),
+        ("/services/shop".to_owned(), 200),
+        ("/services/shop?environment=staging".to_owned(), 200),
+        ("/status".to_owned(), 200),
+        ("/traces?min_ms=x".to_owned(), 400),
+        ("/services?since=x".to_owned(), 400),
+        ("/services/none".to_owned(), 404),
         ("/findings?colour=red".to_owned(), 400),
         ("/findings?after=x".to_owned(), 400),
         (format!("/traces/{TRACE:032x}?page=0"), 400),

@@ -164,6 +164,37 @@ pub(super) async fn judged(database: &Database, trace: u128) {
         .unwrap();
 }
 
+/// Units of `shop`, as many as asked for, of which the first failed; each asks `payment` and `redis` once.
+pub(super) async fn traffic(database: &Database, trace: u128, units: i64) {
+    sqlx::query("select debunk_ensure_day(current_date)").execute(&database.pool).await.unwrap();
+    let trace = sqlx::types::Uuid::from_u128(trace);
+    sqlx::query(
+        "insert into units (day, trace_id, span_id, received_at, duration_ns, root, orphan, kind, outcome, environment,
+             service, operation, instance, version)
+         select current_date, $1, n, now(), n * 1000000, true, false, 'server', case when n = 1 then 'error' else 'ok' end,
+             'production', 'shop', 'GET /cart', 'shop-1', '2.3.1'
+         from generate_series(1, $2::bigint) n",
+    )
+    .bind(trace)
+    .bind(units)
+    .execute(&database.pool)
+    .await
+    .unwrap();
+    sqlx::query(
+        "insert into calls (day, trace_id, span_id, unit_span_id, received_at, duration_ns, attempts, role, class, outcome,
+             effect, environment, caller, callee, operation)
+         select current_date, $1, n, n, now(), 2000000, 1, 'client', class, 'ok', 'applied', 'production', 'shop', callee,
+             operation
+         from generate_series(1, $2::bigint) n,
+             (values ('payment', 'http', 'POST /charge'), ('redis', 'db', 'GET')) as asked (callee, class, operation)",
+    )
+    .bind(trace)
+    .bind(units)
+    .execute(&database.pool)
+    .await
+    .unwrap();
+}
+
 /// A span of `trace`; times in milliseconds since a minute ago.
 pub(super) fn span(trace: u128, id: u64, parent: u64, name: &str, start_ms: u64, length_ms: u64) -> Span {
     let minute = clock::now().unix_timestamp() as u64 / 60 * 60 - 60;

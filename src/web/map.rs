@@ -1,0 +1,206 @@
+//! The map of services: who asks whom, from left to right, coloured by the worst open finding. Drawn here, so that it
+//! needs no script; the table beside it says the same in words.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use maud::{Markup, html};
+
+use super::layout::encoded;
+use super::words;
+use crate::rules::Severity;
+use crate::store::{EdgeRow, ServiceRow};
+
+/// Most services on a picture that can still be read: those that stand in the most calls.
+const MAX_NODES: usize = 60;
+const COLUMN: f64 = 230.0;
+const ROW: f64 = 58.0;
+const WIDTH: f64 = 170.0;
+const HEIGHT: f64 = 38.0;
+/// Longest name in a box, in letters.
+const LETTERS: usize = 22;
+
+struct Node<'a> {
+    name: &'a str,
+    service: Option<&'a ServiceRow>,
+    /// Of what exports no spans: what kind of thing it is.
+    class: Option<&'a str>,
+    x: f64,
+    y: f64,
+}
+
+/// The picture; nothing where nobody asks anybody.
+pub(super) fn draw(services: &[ServiceRow], edges: &[EdgeRow]) -> Markup {
+    // Edges come most calls first, so the first names are the busiest.
+    let mut shown: BTreeSet<&str> = BTreeSet::new();
+    for name in edges.iter().flat_map(|edge| [edge.caller.as_str(), edge.callee.as_str()]) {
+        if shown.len() < MAX_NODES {
+            shown.insert(name);
+        }
+    }
+    if shown.is_empty() {
+        return Markup::default();
+    }
+    let all: BTreeSet<&str> =
+        edges.iter().flat_map(|edge| [edge.caller.as_str(), edge.callee.as_str()]).collect();
+    let edges: Vec<&EdgeRow> = edges
+        .iter()
+        .filter(|edge| shown.contains(edge.caller.as_str()) && shown.contains(edge.callee.as_str()))
+        .collect();
+    let columns = columns(&shown, &edges);
+    let nodes = place(&columns, services, &edges);
+    let height = columns.iter().map(Vec::len).max().unwrap_or_default() as f64 * ROW + 8.0;
+    let width = columns.len() as f64 * COLUMN - (COLUMN - WIDTH) + 8.0;
+    html! {
+        figure.map {
+            div.scroll {
+                svg role="img" aria-labelledby="map-title" width=(width) height=(height)
+                    viewBox={ "0 0 " (width) " " (height) } {
+                    title id="map-title" { "Who asks whom: " (words::counted(shown.len() as i64, "service", "services")) }
+                    @for edge in &edges { (line(edge, &nodes)) }
+                    @for node in nodes.values() { (boxed(node)) }
+                }
+            }
+            @if shown.len() < all.len() {
+                figcaption { "The busiest " (shown.len()) " of " (all.len()) "; the table holds all services." }
+            }
+        }
+    }
+}
+
+/// Names by how far they stand from those whom nobody asks. A circle is entered where it is first reached.
+fn columns<'a>(shown: &BTreeSet<&'a str>, edges: &[&'a EdgeRow]) -> Vec<Vec<&'a str>> {
+    let asked: BTreeSet<&str> =
+        edges.iter().filter(|edge| edge.caller != edge.callee).map(|edge| edge.callee.as_str()).collect();
+    let mut depth: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut queue: VecDeque<&str> = shown.iter().copied().filter(|name| !asked.contains(name)).collect();
+    depth.extend(queue.iter().map(|name| (*name, 0)));
+    loop {
+        while let Some(name) = queue.pop_front() {
+            let next = depth[name] + 1;
+            for edge in edges.iter().filter(|edge| edge.caller == name) {
+                if !depth.contains_key(edge.callee.as_str()) {
+                    depth.insert(&edge.callee, next);
+                    queue.push_back(&edge.callee);
+                }
+            }
+        }
+        // What only asks in a circle.
+        let Some(left) = shown.iter().copied().find(|name| !depth.contains_key(name)) else { break };
+        depth.insert(left, 0);
+        queue.push_back(left);
+    }
+    let mut columns: Vec<Vec<&str>> = Vec::new();
+    for (name, column) in depth {
+        if columns.len() <= column {
+            columns.resize(column + 1, Vec::new());
+        }
+        columns[column].push(name);
+    }
+    columns
+}
+
+fn place<'a>(
+    columns: &[Vec<&'a str>],
+    services: &'a [ServiceRow],
+    edges: &[&'a EdgeRow],
+) -> BTreeMap<&'a str, Node<'a>> {
+    let most = columns.iter().map(Vec::len).max().unwrap_or_default() as f64;
+    let mut nodes: BTreeMap<&str, Node<'_>> = BTreeMap::new();
+    for (column, names) in columns.iter().enumerate() {
+        let above = (most - names.len() as f64) / 2.0;
+        for (row, name) in names.iter().copied().enumerate() {
+            let service = services.iter().find(|service| service.name == name);
+            let class = edges.iter().find(|edge| edge.callee == name).map(|edge| edge.class.as_str());
+            let x = 4.0 + column as f64 * COLUMN;
+            let y = 4.0 + (above + row as f64) * ROW;
+            nodes.insert(name, Node { name, service, class, x, y });
+        }
+    }
+    nodes
+}
+
+fn line(edge: &EdgeRow, nodes: &BTreeMap<&str, Node<'_>>) -> Markup {
+    let (from, to) = (&nodes[edge.caller.as_str()], &nodes[edge.callee.as_str()]);
+    let (x1, y1, x2, y2) = (from.x + WIDTH, from.y + HEIGHT / 2.0, to.x, to.y + HEIGHT / 2.0);
+    let bend = ((x2 - x1).abs() / 2.0).max(24.0);
+    let path = format!("M{x1:.0},{y1:.0} C{:.0},{y1:.0} {:.0},{y2:.0} {x2:.0},{y2:.0}", x1 + bend, x2 - bend);
+    // Ten times the calls, one step thicker.
+    let thick = 1.0 + (edge.pace.count.max(1) as f64).log10() * 0.6;
+    html! {
+        path class={ "edge " (colour(edge.worst)) } d=(path) stroke-width=(format!("{thick:.1}")) {
+            title {
+                (edge.caller) " → " (edge.callee) ": " (words::counted(edge.pace.count, "call", "calls")) ", 95 % within "
+                (words::duration(edge.pace.p95_ms))
+                @if let Some(worst) = edge.worst { ", worst finding " (worst.id()) }
+            }
+        }
+    }
+}
+
+fn boxed(node: &Node<'_>) -> Markup {
+    let worst = node.service.and_then(|service| service.worst);
+    let below = match (node.service, node.class) {
+        (Some(service), _) => format!("95 % within {}", words::duration(service.pace.p95_ms)),
+        (None, class) => format!("{}, sends no spans", class.unwrap_or("caller")),
+    };
+    let shape = html! {
+        rect class={ "node " (colour(worst)) } x=(node.x) y=(node.y) width=(WIDTH) height=(HEIGHT) rx="6" {}
+        text x=(node.x + 10.0) y=(node.y + 16.0) { (cut(node.name)) }
+        text.below x=(node.x + 10.0) y=(node.y + 30.0) { (below) }
+        title { (node.name) @if let Some(worst) = worst { ", worst finding " (worst.id()) } }
+    };
+    html! {
+        @if node.service.is_some() { a href={ "/services/" (encoded(node.name)) } { (shape) } } @else { g.outside { (shape) } }
+    }
+}
+
+fn colour(worst: Option<Severity>) -> &'static str {
+    worst.map_or("fine", Severity::id)
+}
+
+fn cut(name: &str) -> String {
+    let mut letters = name.chars();
+    let head: String = letters.by_ref().take(LETTERS).collect();
+    if letters.next().is_some() { format!("{head}…") } else { head }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Pace;
+
+    fn edge(caller: &str, callee: &str) -> EdgeRow {
+        let pace = Pace { count: 10, error_ratio: 0.0, p50_ms: 1.0, p95_ms: 2.0 };
+        EdgeRow { caller: caller.into(), callee: callee.into(), class: "http".into(), pace, worst: None }
+    }
+
+    fn depths(edges: &[EdgeRow]) -> Vec<Vec<String>> {
+        let edges: Vec<&EdgeRow> = edges.iter().collect();
+        let names = edges.iter().flat_map(|edge| [edge.caller.as_str(), edge.callee.as_str()]).collect();
+        columns(&names, &edges)
+            .iter()
+            .map(|column| column.iter().map(|it| (*it).to_owned()).collect())
+            .collect()
+    }
+
+    #[test]
+    fn who_is_asked_stands_right_of_who_asks() {
+        let shop = [edge("web", "cart"), edge("cart", "db"), edge("web", "pay"), edge("pay", "db")];
+        assert_eq!(depths(&shop), [vec!["web"], vec!["cart", "pay"], vec!["db"]]);
+    }
+
+    #[test]
+    fn circles_and_those_who_ask_themselves_end() {
+        assert_eq!(depths(&[edge("a", "b"), edge("b", "a")]), [vec!["a"], vec!["b"]]);
+        assert_eq!(depths(&[edge("a", "a")]), [vec!["a"]]);
+    }
+
+    #[test]
+    fn a_picture_stays_readable_and_says_what_it_leaves_out() {
+        let many: Vec<EdgeRow> = (0..100).map(|number| edge("web", &format!("<b>{number:03}"))).collect();
+        let drawn = draw(&[], &many).into_string();
+        assert_eq!(drawn.matches("<rect").count(), MAX_NODES);
+        assert!(drawn.contains("The busiest 60 of 101") && !drawn.contains("<b>"), "{drawn}");
+        assert_eq!(draw(&[], &[]).into_string(), "");
+    }
+}
