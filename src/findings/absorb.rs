@@ -45,7 +45,12 @@ pub(super) fn absorbed(trace: &Trace, claims: &[Claim<'_>]) -> Vec<Option<usize>
             by[*own] = heavier.max_by_key(|other| weight(&claims[**other])).copied();
         }
     }
-    by
+    (0..claims.len()).map(|own| last_of(&by, own)).collect()
+}
+
+/// Who speaks in the end: what is absorbed speaks for nothing.
+fn last_of(by: &[Option<usize>], own: usize) -> Option<usize> {
+    std::iter::successors(by[own], |speaker| by[*speaker]).take(PAIRS.len() + 1).last()
 }
 
 fn absorbed_through_calls(trace: &Trace, claims: &[Claim<'_>]) -> Vec<Option<usize>> {
@@ -58,9 +63,13 @@ fn absorbed_through_calls(trace: &Trace, claims: &[Claim<'_>]) -> Vec<Option<usi
         }
     }
     let speaker = |claim: &Claim<'_>| {
-        let (absorbs, _) = PAIRS.iter().find(|(_, absorbed)| *absorbed == claim.rule)?;
-        let sharing = calls(trace, claim.occurrence).into_iter();
-        let mut rivals = sharing.filter_map(|call| by_call.get(&(*absorbs, call))).flatten().copied();
+        let mut absorbing = PAIRS.iter().filter(|(_, absorbed)| *absorbed == claim.rule).peekable();
+        absorbing.peek()?;
+        let sharing = calls(trace, claim.occurrence);
+        let mut rivals = absorbing
+            .flat_map(|(absorbs, _)| sharing.iter().filter_map(|call| by_call.get(&(*absorbs, *call))))
+            .flatten()
+            .copied();
         rivals.find(|rival| is_shown(claim) <= is_shown(&claims[*rival]))
     };
     claims.iter().map(speaker).collect()
@@ -141,6 +150,24 @@ mod tests {
             ("timeout_partial_failure", timeout, Severity::Critical),
         ]);
         assert_eq!(by, [None, Some(0)]);
+    }
+
+    #[test]
+    fn one_speaks_for_all_that_it_explains() {
+        let of_payment = || occurrence(1, &[1, 2], Confidence::Confirmed, 0);
+        let by = absorbed_among(&[
+            ("retry_non_idempotent", occurrence(0, &[1], Confidence::Confirmed, 0), Severity::Critical),
+            ("timeout_partial_failure", of_payment(), Severity::Critical),
+            ("orphaned_work", of_payment(), Severity::Low),
+        ]);
+        assert_eq!(by, [None, Some(0), Some(0)]);
+    }
+
+    #[test]
+    fn every_pair_is_of_rules() {
+        let names = PAIRS.iter().flat_map(|(absorbs, absorbed)| [absorbs, absorbed]);
+        let unknown: Vec<_> = names.filter(|name| crate::rules::find(name).is_none()).collect();
+        assert!(unknown.is_empty(), "{unknown:?}");
     }
 
     #[test]

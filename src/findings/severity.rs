@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::rules::{
-    Crossed, Diverged, Duplicated, Exposed, HalfDone, Harm, Held, Occurrence, Severity, Unresolved,
+    Crossed, Diverged, Duplicated, Exposed, HalfDone, Harm, Held, Loaded, Occurrence, Severity, Unresolved,
 };
 
 /// What softens a judgement: nobody waits, or nobody real does.
@@ -27,7 +27,9 @@ pub(super) struct Circumstances {
 /// | exposed | credentials in the clear, a key to an account | in the clear or unverified to another host, other secrets | an obsolete protocol | only to be redirected, of a lesser environment, soon |
 /// | crossed | writes to production | production otherwise | | other environments |
 /// | volume | | ≥ 10 MiB, ≥ 10 000 rows | less | |
-/// | held | | and something may change meanwhile | threads and connections | work for nobody |
+/// | held | | and something may change meanwhile | threads and connections | work for nobody, reading only |
+/// | loaded | ninefold | several times, or without a pause | what cannot succeed | |
+/// | churned | | ≥ 50 % of the time waited for | less | |
 /// | time | ≥ 1 s and ≥ 50 % of the unit | ≥ 300 ms; calls per item: ≥ 50, or ≥ 50 ms and ≥ 50 % | ≥ 50 ms | less |
 pub(super) fn severity(rule: &str, occurrence: &Occurrence, circumstances: Circumstances) -> Severity {
     let full = match occurrence.harm {
@@ -70,8 +72,8 @@ pub(super) fn severity(rule: &str, occurrence: &Occurrence, circumstances: Circu
             Crossed::Production => Severity::High,
             Crossed::Others => Severity::Low,
         },
-        Harm::Volume { large } => {
-            if large {
+        Harm::Volume { large: most } | Harm::Churned { mostly: most } => {
+            if most {
                 Severity::High
             } else {
                 Severity::Medium
@@ -80,7 +82,12 @@ pub(super) fn severity(rule: &str, occurrence: &Occurrence, circumstances: Circu
         Harm::Held(how) => match how {
             Held::Hard => Severity::High,
             Held::Softly => Severity::Medium,
-            Held::ForNobody => Severity::Low,
+            Held::ForNobody | Held::Lightly => Severity::Low,
+        },
+        Harm::Loaded(how) => match how {
+            Loaded::Ninefold => Severity::Critical,
+            Loaded::Heavily => Severity::High,
+            Loaded::Uselessly => Severity::Medium,
         },
     };
     let after_batch = if circumstances.batch { full.step_down() } else { full };

@@ -45,6 +45,7 @@ pub(super) fn discover(trace: &mut Trace) {
 pub struct Arguments<'t> {
     path: Option<&'t str>,
     query: &'t [(String, String)],
+    preferences: &'t [(String, String)],
     values: &'t [String],
     message: Option<&'t str>,
     discovered: Vec<&'t str>,
@@ -76,6 +77,7 @@ impl<'t> Attempt<'t> {
         Arguments {
             path: facts.http.path.as_deref(),
             query: &facts.http.query,
+            preferences: &facts.http.preferences,
             values: &facts.db.arguments,
             message: facts.messaging.message_id.as_deref(),
             discovered: self.discovered().collect(),
@@ -90,7 +92,7 @@ impl<'t> Attempt<'t> {
     }
 
     /// An HTTP request whose arguments may stand in its body, which no span shows.
-    pub(super) fn may_have_body(self) -> bool {
+    pub fn may_have_body(self) -> bool {
         matches!(self.facts().http.method.as_deref(), Some("POST" | "PUT" | "PATCH" | "QUERY"))
     }
 

@@ -103,6 +103,26 @@ impl Facts {
         }
     }
 
+    /// It is meant to take long: whoever asks waits for news, or for very much.
+    pub fn is_patient(&self) -> bool {
+        const PATIENT: &[&str] = &[
+            "wait",
+            "poll",
+            "longpoll",
+            "watch",
+            "subscribe",
+            "listen",
+            "stream",
+            "upload",
+            "download",
+            "export",
+            "import",
+            "backup",
+        ];
+        words(&self.operation).any(|word| PATIENT.contains(&word.to_ascii_lowercase().as_str()))
+            || self.http.query.iter().any(|(name, _)| matches!(name.as_str(), "timeout" | "wait"))
+    }
+
     /// A word of a statement's name that any statement of the system could bear.
     fn says_nothing(&self, word: &str) -> bool {
         const ANY: &[&str] = &[

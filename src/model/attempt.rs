@@ -36,8 +36,19 @@ pub(super) struct AttemptData {
     pub(super) callee: u32,
     /// Positions in `custom` that act as arguments.
     pub(super) discovered: Vec<u32>,
-    /// It is one of several counted legs of one client span.
-    pub(super) counted: bool,
+    /// What of its interaction it is.
+    pub(super) piece: Piece,
+}
+
+/// What of an interaction an attempt is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Piece {
+    /// All of it.
+    Whole,
+    /// One of several legs that were counted.
+    Leg,
+    /// One of several servers that were asked the same below one client span.
+    Server,
 }
 
 /// One request as its caller made it, once.
@@ -141,6 +152,57 @@ impl<'t> Attempt<'t> {
         self.span().duration_ns
     }
 
+    /// The span that tells how it went: its own, or its server's where several hide below one client span.
+    pub fn telling(self) -> &'t Span {
+        match (self.data().piece, self.servers()) {
+            (Piece::Server, [server]) => self.trace.span(*server),
+            _ => self.span(),
+        }
+    }
+
+    /// Status of its answer.
+    pub fn status(self) -> Option<u16> {
+        self.answer(|facts| facts.http.status)
+    }
+
+    /// RPC code of its answer.
+    pub fn rpc_code(self) -> Option<&'t str> {
+        self.answer(|facts| facts.rpc.code.as_deref())
+    }
+
+    /// From the span that tells how it went, else from a leg.
+    fn answer<T>(self, read: impl Fn(&'t Facts) -> Option<T>) -> Option<T> {
+        let legs = || if self.data().piece == Piece::Whole { self.legs() } else { &[] };
+        read(&self.telling().facts)
+            .or_else(|| legs().iter().find_map(|leg| read(&self.trace.span(*leg).facts)))
+    }
+
+    /// Nanoseconds from its end to the start of a later attempt of the same call, negative where they overlap; `None`
+    /// where no clock saw both.
+    pub fn pause_before(self, later: Self) -> Option<i64> {
+        let beside = self.data().span == later.data().span;
+        let side = |attempt: Self| if beside { attempt.telling() } else { attempt.span() };
+        let (from, to) = (side(self), side(later));
+        let one_clock = from.resource.clock_domain == to.resource.clock_domain;
+        one_clock.then(|| to.start_ns.saturating_sub(from.end_ns()))
+    }
+
+    /// Whether both went to one address, or to one name where no address is known; `None` where neither is.
+    pub fn has_target_of(self, other: Self) -> Option<bool> {
+        let address = |attempt: Self| attempt.sides().find_map(|span| span.facts.peer_ip);
+        let name = |attempt: Self| {
+            attempt.sides().find_map(|span| Some((span.facts.host.as_deref()?, span.facts.port)))
+        };
+        let instance = |attempt: Self| attempt.telling().resource.instance.as_deref();
+        if self.data().span == other.data().span && self.data().piece == Piece::Server {
+            return Some(instance(self)? == instance(other)?);
+        }
+        match (address(self), address(other)) {
+            (Some(own), Some(theirs)) => Some(own == theirs),
+            _ => Some(name(self)? == name(other)?),
+        }
+    }
+
     /// Kind of interaction.
     pub fn role(self) -> Role {
         self.facts().role
@@ -178,7 +240,7 @@ impl<'t> Attempt<'t> {
 
     /// The SDK's count of attempts before this one.
     pub fn ordinal(self) -> u32 {
-        if self.data().counted {
+        if self.data().piece == Piece::Leg {
             return self.span().facts.ordinal.unwrap_or_default();
         }
         self.sides().filter_map(|span| span.facts.ordinal).max().unwrap_or_default()

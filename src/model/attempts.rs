@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::attempt::AttemptData;
+use super::attempt::{AttemptData, Piece};
 use super::legs::Interaction;
 use super::trace::Trace;
 use super::{Attempt, Effect, Facts, Kind, Outcome, Role, SpanIdx, Verdict, callee};
@@ -41,7 +41,7 @@ pub(super) fn gather(trace: &mut Trace, interactions: Vec<Interaction>) {
                 basis: span.facts.basis,
                 callee,
                 discovered: Vec::new(),
-                counted: part.counted,
+                piece: part.piece,
             });
         }
     }
@@ -87,7 +87,7 @@ struct Part {
     servers: Vec<SpanIdx>,
     /// Where it differs from the interaction's.
     verdict: Option<Verdict>,
-    counted: bool,
+    piece: Piece,
 }
 
 /// One part for each attempt that hides below one client span: counted legs, or servers that were asked the same.
@@ -109,7 +109,7 @@ fn split(trace: &Trace, interaction: Interaction) -> Vec<Part> {
         return by_server(trace, &interaction);
     }
     let Interaction { span, legs, servers } = interaction;
-    vec![Part { at: span, span, legs, servers, verdict: None, counted: false }]
+    vec![Part { at: span, span, legs, servers, verdict: None, piece: Piece::Whole }]
 }
 
 fn by_leg(trace: &Trace, interaction: &Interaction, counted: &[SpanIdx]) -> Vec<Part> {
@@ -125,7 +125,7 @@ fn by_leg(trace: &Trace, interaction: &Interaction, counted: &[SpanIdx]) -> Vec<
             .filter(|server| trace.is_within(*server, *leg))
             .collect(),
         verdict: (number < last).then(|| trace.span(*leg).facts.verdict),
-        counted: true,
+        piece: Piece::Leg,
     };
     counted.iter().enumerate().map(part).collect()
 }
@@ -138,7 +138,7 @@ fn by_server(trace: &Trace, interaction: &Interaction) -> Vec<Part> {
         legs: interaction.legs.clone(),
         servers: vec![*server],
         verdict: (number < last).then(|| as_seen_by_caller(&trace.span(*server).facts)),
-        counted: false,
+        piece: Piece::Server,
     };
     interaction.servers.iter().enumerate().map(part).collect()
 }

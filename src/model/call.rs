@@ -109,6 +109,11 @@ impl<'t> Call<'t> {
         self.attempts().len() as u32 + self.data().hidden_retries
     }
 
+    /// How often it was sent, one after another: what a driver started beside the first does not count.
+    pub fn tries(self) -> u32 {
+        self.attempt_count().saturating_sub(self.facts().speculative)
+    }
+
     /// Retries that the SDK counted without a span each.
     pub fn hidden_retries(self) -> u32 {
         self.data().hidden_retries

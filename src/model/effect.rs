@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::trace::Trace;
-use super::{Attempt, Basis, Effect, EffectClass, Outcome, Role, SpanIdx, Status, Unit};
+use super::{Attempt, Basis, Effect, EffectClass, Outcome, Role, SpanIdx, Status, TransactionStep, Unit};
 
 /// What stands below a span, itself included: numbers of attempts.
 #[derive(Clone, Copy, Default)]
@@ -125,16 +125,15 @@ fn mark_writes(trace: &mut Trace) {
         for index in range {
             let attempt = Attempt::new(trace, index);
             let facts = attempt.facts();
-            let word = if facts.role == Role::Db { facts.db.operation.as_deref() } else { None };
             let ok = attempt.outcome() == Outcome::Ok;
-            match word {
-                Some("BEGIN" | "START") => open.clear(),
-                Some("COMMIT" | "END") if ok => {
+            match facts.transaction_step() {
+                Some(TransactionStep::Begins) => open.clear(),
+                Some(TransactionStep::Commits) if ok => {
                     for write in open.drain(..) {
                         trace.attempts[write as usize].committed = true;
                     }
                 }
-                Some("ROLLBACK") if !facts.template.contains(" TO ") => {
+                Some(TransactionStep::RollsBack) => {
                     for write in open.drain(..) {
                         trace.attempts[write as usize].write = false;
                     }

@@ -156,6 +156,9 @@ pub struct HttpFacts {
     pub scheme: Option<String>,
     /// `Retry-After` was captured on the response.
     pub retry_after: bool,
+    /// Captured headers of the request that make answers differ (form, language, tenant), (lower-case name, value),
+    /// sorted.
+    pub preferences: Vec<(String, String)>,
 }
 
 /// RPC of a span.
@@ -332,6 +335,8 @@ pub struct Facts {
     pub idempotency: IdempotencyFacts,
     /// Open-ended exchange: server-sent events, WebSocket, gRPC streams, `Watch`.
     pub streaming: bool,
+    /// A connection was made: TCP, TLS, or a database's handshake.
+    pub connects: bool,
     /// A mesh or edge proxy made this span.
     pub proxy: bool,
     /// The object-relational mapper that made the statement.

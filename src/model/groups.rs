@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use super::attempt::Piece;
 use super::attempts::is_redirect_or_challenge;
 use super::call::{CallData, Repetition};
 use super::critical_path::slack_ns;
@@ -55,7 +56,8 @@ impl<'t> Joined<'t, '_> {
     fn of_one_span(&mut self, unit: Unit<'t>) {
         let mut last_of: BTreeMap<SpanIdx, Attempt<'t>> = BTreeMap::new();
         for attempt in unit.attempts() {
-            let source = if attempt.data().counted { Repetition::Explicit } else { Repetition::SharedClient };
+            let of_leg = attempt.data().piece == Piece::Leg;
+            let source = if of_leg { Repetition::Explicit } else { Repetition::SharedClient };
             if let Some(earlier) = last_of.insert(attempt.data().span, attempt) {
                 self.join(earlier, attempt, source);
             }
@@ -96,7 +98,7 @@ impl<'t> Joined<'t, '_> {
             } else if !is_excluded(attempt) {
                 waiting.entry((attempt.operation(), ordinal)).or_default().push(attempt);
             }
-            if ordinal == 0 || attempt.data().counted || is_excluded(attempt) {
+            if ordinal == 0 || attempt.data().piece == Piece::Leg || is_excluded(attempt) {
                 continue;
             }
             let earlier = waiting.get_mut(&(attempt.operation(), ordinal - 1)).and_then(|of_one_less| {

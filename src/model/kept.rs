@@ -1,6 +1,6 @@
 //! How it is known that a call changed something for good.
 
-use super::{Attempt, Call, Effect, Outcome, Role};
+use super::{Attempt, Call, Effect, Outcome, Role, TransactionStep};
 
 /// What shows that a change stays, whatever becomes of the request that asked for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +50,7 @@ impl<'t> Attempt<'t> {
     fn is_committed_before(self, ns: i64) -> bool {
         let ends_it = |end: Attempt<'_>| {
             end.callee() == self.callee()
-                && matches!(end.facts().db.operation.as_deref(), Some("COMMIT" | "END"))
+                && end.facts().transaction_step() == Some(TransactionStep::Commits)
                 && self.end_ns() <= end.start_ns()
                 && end.end_ns() <= ns
         };

@@ -23,19 +23,23 @@ mod id;
 mod idempotency;
 mod kept;
 mod legs;
+mod question;
 mod received;
 mod rounds;
 mod runs;
 mod span;
 mod steps;
 mod trace;
+mod transactions;
 mod tree;
 mod unit;
 mod words;
+mod writes;
 
 pub use arguments::Arguments;
 pub use attempt::Attempt;
 pub use call::{Call, Repetition};
+pub use connection::{Connected, Target};
 pub use facts::{
     Basis, DbFacts, Effect, EffectClass, Facts, HostClass, HostSource, HttpFacts, IdempotencyFacts, Leak,
     MessagingFacts, MessagingOperation, Outcome, Role, RpcFacts, TlsFacts, Verdict,
@@ -43,11 +47,14 @@ pub use facts::{
 pub use id::{InvalidId, SpanId, TraceId};
 pub use idempotency::Protection;
 pub use kept::Kept;
+pub use question::{FinalCode, Question};
 pub use received::Received;
 pub use rounds::{Round, Segment, is_next_page, rounds};
-pub use runs::{Items, Run};
+pub use runs::{Items, Run, are_polling};
 pub use span::{Kind, Link, Resource, Scope, Span, Status};
 pub use steps::{Operation, Step, operations, saved_ns};
 pub use trace::{Assembly, Defect, SpanIdx, Trace};
+pub use transactions::{Transaction, TransactionStep};
 pub use unit::Unit;
 pub use words::words;
+pub use writes::Writes;

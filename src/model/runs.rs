@@ -117,22 +117,10 @@ impl<'t> Run<'t> {
         self.calls.len() <= 2 * pages + 1 && 0 < pages
     }
 
-    /// The same, as far as can be seen, in steps that are long against the calls themselves: even ones, or all of
-    /// them with nothing between, as where a client waits longer each time.
+    /// The same, as far as can be seen, in the rhythm of polling.
     pub fn is_polling(&self) -> bool {
-        const SHORTEST_STEP_NS: i64 = 100_000_000;
         let arguments: BTreeSet<_> = self.calls.iter().map(|call| call.first().arguments()).collect();
-        if 1 < arguments.len() && self.items() != Items::Hidden {
-            return false;
-        }
-        let mut steps: Vec<i64> =
-            self.calls.windows(2).map(|pair| pair[1].start_ns().saturating_sub(pair[0].start_ns())).collect();
-        let mut durations: Vec<i64> = self.calls.iter().map(|call| call.duration_ns()).collect();
-        let even = variation(&steps).is_some_and(|variation| variation <= 0.25);
-        let (Some(step), Some(duration)) = (median(&mut steps), median(&mut durations)) else { return false };
-        let long = SHORTEST_STEP_NS.max(duration.saturating_mul(3));
-        let waits = self.calls.windows(2).all(|pair| pair[0].index() + 1 == pair[1].index());
-        (even && long <= step) || (waits && steps.iter().all(|step| long <= *step))
+        (arguments.len() <= 1 || self.items() == Items::Hidden) && is_polling(&self.calls)
     }
 
     /// Chunks of a bulk job: long calls that each move a large body. (Proxies record the size of every small one.)
@@ -160,6 +148,32 @@ impl<'t> Run<'t> {
             .take(LOOK_BACK)
             .find(|call| call.end_ns() <= first.start_ns() && different(call))
     }
+}
+
+/// Some calls of one clock come in the rhythm of polling; the calls may be of several units.
+pub fn are_polling(calls: &[Call<'_>]) -> bool {
+    let mut by_clock: BTreeMap<&str, Vec<Call<'_>>> = BTreeMap::new();
+    for call in calls {
+        by_clock.entry(&call.span().resource.clock_domain).or_default().push(*call);
+    }
+    by_clock.into_values().any(|mut calls| {
+        calls.sort_by_key(|call| call.start_ns());
+        2 < calls.len() && is_polling(&calls)
+    })
+}
+
+/// Calls of one clock, in order of start, come in steps that are long against the calls themselves: even ones, or all
+/// of them with nothing between, as where a client waits longer each time.
+fn is_polling(calls: &[Call<'_>]) -> bool {
+    const SHORTEST_STEP_NS: i64 = 100_000_000;
+    let mut steps: Vec<i64> =
+        calls.windows(2).map(|pair| pair[1].start_ns().saturating_sub(pair[0].start_ns())).collect();
+    let mut durations: Vec<i64> = calls.iter().map(|call| call.duration_ns()).collect();
+    let even = variation(&steps).is_some_and(|variation| variation <= 0.25);
+    let (Some(step), Some(duration)) = (median(&mut steps), median(&mut durations)) else { return false };
+    let long = SHORTEST_STEP_NS.max(duration.saturating_mul(3));
+    let waits = calls.windows(2).all(|pair| pair[0].index() + 1 == pair[1].index());
+    (even && long <= step) || (waits && steps.iter().all(|step| long <= *step))
 }
 
 fn median(values: &mut [i64]) -> Option<i64> {

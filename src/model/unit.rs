@@ -9,6 +9,9 @@ use std::ops::Range;
 use super::trace::Trace;
 use super::{Attempt, Call, Kind, Outcome, Resource, Role, Span, SpanIdx};
 
+/// Whatever takes longer is a session or a job.
+const LONGEST_NS: i64 = 60_000_000_000;
+
 /// What is known of a unit before it is asked.
 #[derive(Clone, Debug)]
 pub(super) struct UnitData {
@@ -110,6 +113,27 @@ impl<'t> Unit<'t> {
         self.data().caller.map(|index| Attempt::new(self.trace, index))
     }
 
+    /// The unit that waits for its answer. Nobody waits for the answer to a message, nor for an attempt that was
+    /// followed by another.
+    pub fn waiting(self) -> Option<Self> {
+        if self.span().kind == Kind::Consumer {
+            return None;
+        }
+        match self.caller() {
+            Some(attempt) if attempt.index() != attempt.call().last().index() => None,
+            Some(attempt) => Some(attempt.unit()),
+            None => self.trace.parent(self.owner()).map(|parent| self.trace.unit_of(parent)),
+        }
+    }
+
+    /// One request or one message, not a session.
+    pub fn serves_one(self) -> bool {
+        matches!(self.span().kind, Kind::Server | Kind::Consumer)
+            && !self.is_streaming()
+            && !self.is_self_defence()
+            && self.duration_ns() <= LONGEST_NS
+    }
+
     /// Nanoseconds of its owner.
     pub fn duration_ns(self) -> i64 {
         self.span().duration_ns
@@ -137,7 +161,6 @@ impl<'t> Unit<'t> {
 
     /// Somebody waits for its answer.
     pub fn is_interactive(self) -> bool {
-        const LONGEST_NS: i64 = 60_000_000_000;
         self.span().kind == Kind::Server && !self.is_streaming() && self.duration_ns() <= LONGEST_NS
     }
 

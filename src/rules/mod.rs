@@ -11,6 +11,8 @@ mod bandwidth_is_infinite {
 }
 mod latency_is_zero {
     pub(super) mod chatty_sequential_calls;
+    pub(super) mod redundant_calls;
+    pub(super) mod remote_call_in_transaction;
 }
 mod millis;
 mod network_is_homogeneous {
@@ -22,8 +24,10 @@ mod network_is_secure {
     pub(super) mod weak_tls;
 }
 mod network_is_reliable {
+    pub(super) mod retry_amplification;
     pub(super) mod retry_non_idempotent;
     pub(super) mod unbounded_wait;
+    pub(super) mod undisciplined_retry;
 }
 mod occurrence;
 mod one_administrator {
@@ -40,6 +44,7 @@ mod outcome_is_known {
 }
 mod told;
 mod transport_cost_is_zero {
+    pub(super) mod connection_churn;
     pub(super) mod n_plus_one;
 }
 
@@ -47,7 +52,7 @@ pub use millis::Millis;
 pub(crate) use millis::whole_ms;
 pub use occurrence::{
     Confidence, Cost, Crossed, Diverged, Duplicated, Evidence, Exposed, Fallacy, HalfDone, Harm, Held,
-    Occurrence, Severity, Unresolved,
+    Loaded, Occurrence, Severity, Unresolved,
 };
 
 use serde::{Deserialize, Serialize};
@@ -101,12 +106,13 @@ macro_rules! registry {
 }
 
 registry! {
-    NetworkIsReliable => network_is_reliable: retry_non_idempotent, unbounded_wait;
-    LatencyIsZero => latency_is_zero: chatty_sequential_calls;
+    NetworkIsReliable => network_is_reliable:
+        retry_non_idempotent, retry_amplification, undisciplined_retry, unbounded_wait;
+    LatencyIsZero => latency_is_zero: chatty_sequential_calls, redundant_calls, remote_call_in_transaction;
     BandwidthIsInfinite => bandwidth_is_infinite: oversized_payload, unbounded_result_set;
     NetworkIsSecure => network_is_secure: plaintext_transport, weak_tls, credentials_in_telemetry;
     OneAdministrator => one_administrator: environment_crossing, unguarded_third_party;
-    TransportCostIsZero => transport_cost_is_zero: n_plus_one;
+    TransportCostIsZero => transport_cost_is_zero: n_plus_one, connection_churn;
     NetworkIsHomogeneous => network_is_homogeneous: clock_skew;
     OutcomeIsKnown => outcome_is_known: timeout_partial_failure, unknown_outcome_write, partial_commit,
         masked_failure, orphaned_work, timeout_inversion;

@@ -263,6 +263,8 @@ pub enum Held {
     Hard,
     /// Threads and connections.
     Softly,
+    /// A connection that only reads.
+    Lightly,
     /// Work that nobody will ask for.
     ForNobody,
 }
@@ -287,6 +289,17 @@ pub enum HalfDone {
     Partly,
     /// Rows and messages of the service itself.
     Own,
+}
+
+/// How much is sent that need not be; decides severity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loaded {
+    /// Nine times as much as was asked for, or more.
+    Ninefold,
+    /// Several times as much, or too fast for whoever has trouble already.
+    Heavily,
+    /// What cannot succeed.
+    Uselessly,
 }
 
 /// What kind of harm an occurrence does; `findings::severity` turns it and the cost into a severity.
@@ -322,6 +335,13 @@ pub enum Harm {
     Skewed {
         /// By how much at least.
         by: Duration,
+    },
+    /// Whoever has trouble gets more to do.
+    Loaded(Loaded),
+    /// Connections are made that are there already.
+    Churned {
+        /// Most of the time that was waited for went into them.
+        mostly: bool,
     },
     /// Very much is moved.
     Volume {

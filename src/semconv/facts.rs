@@ -53,6 +53,7 @@ pub(super) fn of(sent: &otlp::Span, kind: Kind, status: Status, library: Library
     let (operation, template) = names(&facts, &sent.name);
     facts.operation = operation;
     facts.template = template;
+    facts.connects = role == Role::ConnectionPhase && connects(&sent.name, &attributes, library);
     facts.self_defence = library.telemetry || is_self_defence(&facts, &attributes);
     facts.tokens = tokens(&facts, kind);
 
@@ -108,6 +109,12 @@ fn role(attributes: &Attributes<'_>, sent: &otlp::Span, kind: Kind, library: Lib
         Kind::Client => Role::Remote,
         Kind::Internal | Kind::Server => Role::Internal,
     }
+}
+
+fn connects(name: &str, attributes: &Attributes<'_>, library: Library) -> bool {
+    let reused = attributes.http.reused;
+    let is_new = reused.is_some() && !reused.is_true();
+    is_new || library::opens_connection(name, library, attributes.db.is_present())
 }
 
 fn fill_protocols(
@@ -188,6 +195,10 @@ fn arguments_visible(facts: &Facts, attributes: &Attributes<'_>, store: Option<&
         return store.arguments_visible;
     }
     let Some(path) = facts.http.path.as_deref().filter(|_| !facts.http.query_redacted) else { return false };
+    // A path whose parameters were never filled in tells nothing of them: `/configs/{configName}`.
+    if path.split('/').any(template::is_parameter) {
+        return false;
+    }
     let has_data =
         || path.split('/').any(|segment| template::is_token(segment) || template::is_variable(segment));
     !attributes.http.path_is_bare() || has_data()

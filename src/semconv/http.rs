@@ -4,13 +4,15 @@ use std::borrow::Cow;
 
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 
-use super::field::Field;
+use super::field::{self, Field};
 use super::template;
 use super::url::{self, Url};
 use crate::model::HttpFacts;
 
 /// Most arguments of a query that are read.
 const MOST_ARGUMENTS: usize = 64;
+/// Most headers of one request that are kept.
+const MOST_PREFERENCES: usize = 8;
 
 /// What the attributes of one span say of HTTP.
 #[derive(Default)]
@@ -37,6 +39,10 @@ pub(super) struct Names<'a> {
     pub(super) resend_count: Field<'a>,
     content_type: Field<'a>,
     retry_after: Field<'a>,
+    /// Captured headers of the request that make answers differ.
+    preferences: Vec<(String, &'a Value)>,
+    /// Go: whether the connection was there already.
+    pub(super) reused: Field<'a>,
     /// `Upgrade`-style switch of protocols, or a stream of events.
     pub(super) protocol: Field<'a>,
 }
@@ -66,6 +72,12 @@ pub(super) fn method_in_name(name: &str) -> Option<&'static str> {
 fn known_method(word: &str) -> Option<&'static str> {
     let known = ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "QUERY"];
     known.into_iter().find(|method| method.eq_ignore_ascii_case(word))
+}
+
+/// The header says for whom, or in which form, an answer is asked for.
+fn is_preference(header: &str) -> bool {
+    matches!(header, "accept" | "accept-language" | "range" | "if-none-match")
+        || ["tenant", "locale", "currency"].iter().any(|word| header.contains(word))
 }
 
 /// The value stands for one that the SDK removed.
@@ -108,6 +120,7 @@ impl<'a> Names<'a> {
             "http.response_content_length" => self.response_size.ranked(3, value),
             "http.response_content_length_uncompressed" => self.response_size.ranked(4, value),
             "http.protocol" => self.protocol.former(value),
+            "http.conn.reused" => self.reused.current(value),
             _ => {}
         }
     }
@@ -127,6 +140,9 @@ impl<'a> Names<'a> {
         match name {
             "content-length" => self.request_size.ranked(2, value),
             "user-agent" => self.user_agent.ranked(2, value),
+            _ if self.preferences.len() < MOST_PREFERENCES && is_preference(name) => {
+                self.preferences.push((name.to_owned(), value));
+            }
             _ => {}
         }
     }
@@ -181,8 +197,17 @@ impl<'a> Names<'a> {
                 .or_else(|| full.and_then(|url| url.scheme).map(Cow::Borrowed))
                 .map(|scheme| scheme.to_ascii_lowercase()),
             retry_after: self.retry_after.is_some(),
+            preferences: self.preferences(),
             path,
         }
+    }
+
+    fn preferences(&self) -> Vec<(String, String)> {
+        let said = self.preferences.iter();
+        let mut said: Vec<(String, String)> =
+            said.filter_map(|(name, value)| Some((name.clone(), field::text(value)?.into_owned()))).collect();
+        said.sort();
+        said
     }
 
     /// A bare `http.path` (Brave) says less than a URL: its query is missing.

@@ -92,6 +92,26 @@ pub(super) fn is_connection_phase(name: &str, library: Library, is_store: bool) 
         || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }
 
+/// A phase that makes a connection, rather than waiting for one or looking for its host. `http.getconn` of Go says it
+/// itself.
+pub(super) fn opens_connection(name: &str, library: Library, is_store: bool) -> bool {
+    const OPENING: &[&str] = &[
+        "http.connect",
+        "http.tls",
+        "tcp.connect",
+        "tls.connect",
+        "CONNECT",
+        "SSL handshake",
+        "HTTP connection_setup",
+    ];
+    const PREFIXES: &[&str] = &["socket connect ", "TLS client handshake "];
+    // SQLAlchemy's `connect` takes one from a pool.
+    let of_store = is_store && (name == "pg.connect" || (name == "connect" && !library.orm));
+    of_store
+        || (!is_store && OPENING.contains(&name))
+        || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -112,5 +132,10 @@ mod tests {
         assert!(is_connection_phase("http.getconn", any, false));
         assert!(!is_connection_phase("connect", any, false));
         assert!(!is_connection_phase("SELECT shop", any, true));
+        assert!(opens_connection("tls.connect", any, false));
+        assert!(opens_connection("pg.connect", any, true) && !opens_connection("pg-pool.connect", any, true));
+        let mapper = Library::named("opentelemetry.instrumentation.sqlalchemy");
+        assert!(opens_connection("connect", any, true) && !opens_connection("connect", mapper, true));
+        assert!(!opens_connection("dns.lookup", any, false));
     }
 }

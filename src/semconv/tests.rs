@@ -342,6 +342,32 @@ fn roles_in_order() {
 }
 
 #[test]
+fn headers_that_make_answers_differ_are_kept() {
+    let sent = [
+        ("http.request.header.accept_language", "[de]"),
+        ("http.request.header.X-Tenant-Id", "[acme]"),
+        ("http.request.header.x-request-id", "[1]"),
+        ("http.request.method", "GET"),
+    ];
+    let kept = read(&span_of(CLIENT, "GET", "", pairs(&sent, value))).facts.http.preferences;
+    let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    assert_eq!(kept, [pair("accept-language", "de"), pair("x-tenant-id", "acme")]);
+}
+
+#[test]
+fn a_connection_that_was_there_is_none_that_was_made() {
+    let made = |name: &str, attributes: &[Pair<'_>]| {
+        let span = read(&span_of(CLIENT, name, "", pairs(attributes, value)));
+        assert_eq!(span.facts.role, Role::ConnectionPhase, "{name}");
+        span.facts.connects
+    };
+    let reused = |word| made("http.getconn", &[("http.conn.reused", word)]);
+    assert!(reused("false") && !reused("true") && !made("http.getconn", &[]));
+    assert!(made("tls.connect", &[]) && made("pg.connect", &[("db.system.name", "postgresql")]));
+    assert!(!made("dns.lookup", &[]) && !made("pg-pool.connect", &[("db.system.name", "postgresql")]));
+}
+
+#[test]
 fn keys_and_conditions_are_seen_wherever_they_stand() {
     let of =
         |attributes: &[Pair<'_>]| read(&span_of(CLIENT, "x", "", pairs(attributes, value))).facts.idempotency;

@@ -17,6 +17,7 @@ const FROM_ABSENCE: &[&str] = &[
     "partial_commit",
     "masked_failure",
     "unguarded_third_party",
+    "undisciplined_retry",
 ];
 
 /// Rules that speak of clocks.

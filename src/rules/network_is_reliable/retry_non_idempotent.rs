@@ -61,7 +61,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::{Attempt, Call, Effect, Protection, Repetition, Role, Trace, Unit};
 use crate::rules::{Confidence, Cost, Duplicated, Evidence, Harm, Occurrence, told, whole_ms as ms};
 
-/// Most pieces of evidence of one kind.
+/// Most writes that are shown.
 const MOST_SHOWN: usize = 8;
 const NO_HEADERS: &str = "whether an idempotency key was sent: no request header is captured; let the SDK of client \
     or server capture `Idempotency-Key`";
@@ -214,25 +214,8 @@ impl<'t> Retry<'t> {
     }
 
     fn evidence(&self) -> Vec<Evidence> {
-        let shared = self.call.repetition() == Some(Repetition::SharedClient);
-        let mut all = Vec::new();
-        if shared {
-            all.push(Evidence::new(self.call.at(), "call", "several attempts in one span"));
-        }
-        let mut ended = None;
-        for (number, attempt) in self.call.attempts().enumerate().take(MOST_SHOWN) {
-            let gap = ended.map_or_else(String::new, |ended| {
-                format!("{} ms after the one before; ", ms(attempt.start_ns().saturating_sub(ended)))
-            });
-            ended = Some(attempt.end_ns());
-            let role = format!("attempt:{}", number + 1);
-            if !shared {
-                let note = format!("{gap}{}; {}", told::ending(attempt), told::effect(attempt));
-                all.push(Evidence::new(attempt.at(), &role, note));
-            }
-            let part = if shared { role.as_str() } else { "server" };
-            all.extend(attempt.servers().iter().map(|server| Evidence::new(*server, part, "")));
-        }
+        let remark = |attempt: Attempt<'_>| format!("{}; {}", told::ending(attempt), told::effect(attempt));
+        let mut all = told::attempts(self.call, remark);
         all.extend(self.twice.iter().take(MOST_SHOWN).map(|write| Evidence::new(write.at(), "write", "")));
         all
     }

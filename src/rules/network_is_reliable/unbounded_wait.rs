@@ -35,24 +35,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Attempt, Kind, Outcome, Role, Trace, Unit, words};
+use crate::model::{Attempt, Kind, Outcome, Role, Trace, Unit};
 use crate::rules::{Confidence, Cost, Evidence, Harm, Held, Millis, Occurrence, told, whole_ms as ms};
-
-/// Words of operations that are meant to take long.
-const PATIENT: &[&str] = &[
-    "wait",
-    "poll",
-    "longpoll",
-    "watch",
-    "subscribe",
-    "listen",
-    "stream",
-    "upload",
-    "download",
-    "export",
-    "import",
-    "backup",
-];
 
 /// When a wait is too long.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -88,14 +72,11 @@ pub(crate) fn inspect(trace: &Trace, limits: &Thresholds) -> Vec<Occurrence> {
 fn is_unbounded(attempt: Attempt<'_>, limits: &Thresholds) -> bool {
     let facts = attempt.facts();
     let ended_it = attempt.gave_up() || matches!(attempt.outcome(), Outcome::Timeout | Outcome::Cancelled);
-    let is_patient = words(attempt.operation())
-        .any(|word| PATIENT.contains(&word.to_ascii_lowercase().as_str()))
-        || facts.http.query.iter().any(|(name, _)| matches!(name.as_str(), "timeout" | "wait"));
     limits.min_wait.ns() <= attempt.duration_ns()
         && attempt.is_sync()
         && !attempt.is_streaming()
         && !ended_it
-        && !is_patient
+        && !facts.is_patient()
         && !facts.self_defence
         && !matches!(facts.role, Role::GenAi | Role::ConnectionPhase)
 }
