@@ -13,12 +13,12 @@ use anyhow::Context as _;
 use axum::extract::{MatchedPath, Request};
 use axum::middleware::{self, Next};
 use axum::response::Response;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::Instrument as _;
 
 use crate::alert::Receivers;
-use crate::config::Config;
+use crate::config::{Config, MOST_CONNECTIONS};
 use crate::findings::judge;
 use crate::loops::{self, Deliver, Evaluate, Fit, Progress, Schedule, Supervisor};
 use crate::otlp::{self, Door, Own};
@@ -79,7 +79,7 @@ impl Service {
         let receivers = Arc::new(Receivers::open(&config.receivers, &config.server.public_url)?);
         // A wrong address is said before anything is started.
         super::database(&config)?;
-        let listeners = Listeners::bind(&config).await?;
+        let listeners = Listeners::bind(&config)?;
         let (store, private) = super::open(&config).await?;
         let metrics = Metrics::new();
         let mut supervisor = Supervisor::new(metrics.clone());
@@ -235,11 +235,11 @@ struct Listeners {
 }
 
 impl Listeners {
-    async fn bind(config: &Config) -> anyhow::Result<Self> {
+    fn bind(config: &Config) -> anyhow::Result<Self> {
         Ok(Self {
-            web: bind("server.listen", config.server.listen).await?,
-            grpc: bind("otlp.grpc", config.otlp.grpc).await?,
-            http: bind("otlp.http", config.otlp.http).await?,
+            web: bind("server.listen", config.server.listen)?,
+            grpc: bind("otlp.grpc", config.otlp.grpc)?,
+            http: bind("otlp.http", config.otlp.http)?,
         })
     }
 
@@ -248,6 +248,14 @@ impl Listeners {
     }
 }
 
-async fn bind(setting: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address).await.with_context(|| format!("{setting}: cannot listen on {address}"))
+/// As many may wait to be taken as are taken at once: a fleet of exporters connects in one moment after a restart, and
+/// a connection that does not fit into the system's queue is lost without a word to one that waits to be spoken to.
+fn bind(setting: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
+    let listen = || {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(MOST_CONNECTIONS as u32)
+    };
+    listen().with_context(|| format!("{setting}: cannot listen on {address}"))
 }
