@@ -31,7 +31,6 @@ select
     c.callee,
     c.operation,
     date_bin('1 minute', c.received_at, '2000-01-01 00:00:00+00') as minute,
-    min(c.class) as class,
     count(*) as calls,
     count(*) filter (where c.outcome not in ('ok', 'unknown')) as errors,
     sum(c.attempts)::bigint as attempts,

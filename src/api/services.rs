@@ -1,6 +1,6 @@
 //! `/api/v1/services`, `/api/v1/map` and `/api/v1/fallacies`: who does what with whose help, and what is wrong with it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use axum::Json;
 use axum::extract::{Path, State};
@@ -74,8 +74,8 @@ pub(super) struct Map {
 struct Node {
     id: String,
     name: String,
-    /// `service`, or what kind of thing is asked: `db`, `messaging`, `http`, `rpc`.
-    kind: String,
+    /// `service`, or `outside` for what sends no spans.
+    kind: &'static str,
     /// Absent for what exports no spans.
     #[serde(skip_serializing_if = "Option::is_none")]
     units: Option<i64>,
@@ -144,18 +144,12 @@ pub(super) async fn map(State(shown): State<Shown>, Asked(parameters): Asked) ->
     let place = Place::read(parameters, clock::now())?;
     let (services, edges) = shown.map(&place).await?;
     let known: BTreeSet<&str> = services.iter().map(|row| row.name.as_str()).collect();
-    let mut others: BTreeMap<&str, &str> = BTreeMap::new();
-    for edge in &edges {
-        for name in [&edge.caller, &edge.callee] {
-            if !known.contains(name.as_str()) {
-                others.entry(name).or_insert(&edge.class);
-            }
-        }
-    }
-    let others = others.into_iter().map(|(name, kind)| Node {
+    let named = edges.iter().flat_map(|edge| [edge.caller.as_str(), edge.callee.as_str()]);
+    let others: BTreeSet<&str> = named.filter(|name| !known.contains(name)).collect();
+    let others = others.into_iter().map(|name| Node {
         id: name.to_owned(),
         name: name.to_owned(),
-        kind: kind.to_owned(),
+        kind: "outside",
         units: None,
         error_ratio: None,
         p95_ms: None,
@@ -164,7 +158,7 @@ pub(super) async fn map(State(shown): State<Shown>, Asked(parameters): Asked) ->
     let nodes = services.iter().map(|row| Node {
         id: row.name.clone(),
         name: row.name.clone(),
-        kind: "service".to_owned(),
+        kind: "service",
         units: Some(row.pace.count),
         error_ratio: Some(row.pace.error_ratio),
         p95_ms: Some(row.pace.p95_ms),

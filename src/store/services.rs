@@ -62,8 +62,6 @@ pub struct EdgeRow {
     pub caller: String,
     /// Who is asked.
     pub callee: String,
-    /// What kind of call: `http`, `rpc`, `db`, `messaging`, …
-    pub class: String,
     /// How it goes.
     pub pace: Pace,
     /// The worst open finding about it.
@@ -275,7 +273,6 @@ impl Store {
                 select
                     caller,
                     callee,
-                    min(class) as class,
                     count(*) as count,
                     count(*) filter (where outcome not in ('ok', 'unknown')) as errors,
                     percentile_disc(0.5) within group (order by duration_ns) as p50_ns,
@@ -291,7 +288,6 @@ impl Store {
             select
                 a.caller,
                 a.callee,
-                a.class as "class!",
                 a.count as "count!",
                 a.errors as "errors!",
                 a.p50_ns as "p50_ns!",
@@ -320,7 +316,6 @@ impl Store {
             Ok(EdgeRow {
                 caller: row.caller,
                 callee: row.callee,
-                class: row.class,
                 pace: paced.pace(),
                 worst: row.worst.map(severity).transpose()?,
             })

@@ -17,13 +17,11 @@ const ROW: f64 = 58.0;
 const WIDTH: f64 = 170.0;
 const HEIGHT: f64 = 38.0;
 /// Longest name in a box, in letters.
-const LETTERS: usize = 22;
+const LETTERS: usize = 20;
 
 struct Node<'a> {
     name: &'a str,
     service: Option<&'a ServiceRow>,
-    /// Of what exports no spans: what kind of thing it is.
-    class: Option<&'a str>,
     x: f64,
     y: f64,
 }
@@ -47,7 +45,7 @@ pub(super) fn draw(services: &[ServiceRow], edges: &[EdgeRow]) -> Markup {
         .filter(|edge| shown.contains(edge.caller.as_str()) && shown.contains(edge.callee.as_str()))
         .collect();
     let columns = columns(&shown, &edges);
-    let nodes = place(&columns, services, &edges);
+    let nodes = place(&columns, services);
     let height = columns.iter().map(Vec::len).max().unwrap_or_default() as f64 * ROW + 8.0;
     let width = columns.len() as f64 * COLUMN - (COLUMN - WIDTH) + 8.0;
     html! {
@@ -99,21 +97,16 @@ fn columns<'a>(shown: &BTreeSet<&'a str>, edges: &[&'a EdgeRow]) -> Vec<Vec<&'a 
     columns
 }
 
-fn place<'a>(
-    columns: &[Vec<&'a str>],
-    services: &'a [ServiceRow],
-    edges: &[&'a EdgeRow],
-) -> BTreeMap<&'a str, Node<'a>> {
+fn place<'a>(columns: &[Vec<&'a str>], services: &'a [ServiceRow]) -> BTreeMap<&'a str, Node<'a>> {
     let most = columns.iter().map(Vec::len).max().unwrap_or_default() as f64;
     let mut nodes: BTreeMap<&str, Node<'_>> = BTreeMap::new();
     for (column, names) in columns.iter().enumerate() {
         let above = (most - names.len() as f64) / 2.0;
         for (row, name) in names.iter().copied().enumerate() {
             let service = services.iter().find(|service| service.name == name);
-            let class = edges.iter().find(|edge| edge.callee == name).map(|edge| edge.class.as_str());
             let x = 4.0 + column as f64 * COLUMN;
             let y = 4.0 + (above + row as f64) * ROW;
-            nodes.insert(name, Node { name, service, class, x, y });
+            nodes.insert(name, Node { name, service, x, y });
         }
     }
     nodes
@@ -139,9 +132,9 @@ fn line(edge: &EdgeRow, nodes: &BTreeMap<&str, Node<'_>>) -> Markup {
 
 fn boxed(node: &Node<'_>) -> Markup {
     let worst = node.service.and_then(|service| service.worst);
-    let below = match (node.service, node.class) {
-        (Some(service), _) => format!("95 % within {}", words::duration(service.pace.p95_ms)),
-        (None, class) => format!("{}, sends no spans", class.unwrap_or("caller")),
+    let below = match node.service {
+        Some(service) => format!("95 % within {}", words::duration(service.pace.p95_ms)),
+        None => "sends no spans".to_owned(),
     };
     let shape = html! {
         rect class={ "node " (colour(worst)) } x=(node.x) y=(node.y) width=(WIDTH) height=(HEIGHT) rx="6" {}
@@ -171,7 +164,7 @@ mod tests {
 
     fn edge(caller: &str, callee: &str) -> EdgeRow {
         let pace = Pace { count: 10, error_ratio: 0.0, p50_ms: 1.0, p95_ms: 2.0 };
-        EdgeRow { caller: caller.into(), callee: callee.into(), class: "http".into(), pace, worst: None }
+        EdgeRow { caller: caller.into(), callee: callee.into(), pace, worst: None }
     }
 
     fn depths(edges: &[EdgeRow]) -> Vec<Vec<String>> {

@@ -183,10 +183,10 @@ pub(super) async fn traffic(database: &Database, trace: u128, units: i64) {
     sqlx::query(
         "insert into calls (day, trace_id, span_id, unit_span_id, received_at, duration_ns, attempts, role, class, outcome,
              effect, environment, caller, callee, operation)
-         select current_date, $1, n, n, now(), 2000000, 1, 'client', class, 'ok', 'applied', 'production', 'shop', callee,
+         select current_date, $1, n, n, now(), 2000000, 1, 'client', 'safe', 'ok', 'applied', 'production', 'shop', callee,
              operation
          from generate_series(1, $2::bigint) n,
-             (values ('payment', 'http', 'POST /charge'), ('redis', 'db', 'GET')) as asked (callee, class, operation)",
+             (values ('payment', 'POST /charge'), ('redis', 'GET')) as asked (callee, operation)",
     )
     .bind(trace)
     .bind(units)
