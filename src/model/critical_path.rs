@@ -20,6 +20,9 @@ impl Path {
     }
 }
 
+/// Node counts starts in whole milliseconds: what ends with its parent may seem to end so much later.
+const COARSE_NS: i64 = 1_000_000;
+
 /// A span that is waited for, on its root's clock: until when, and how far its own clock is moved.
 struct Waited {
     at: SpanIdx,
@@ -66,7 +69,7 @@ pub(super) fn walk(trace: &Trace) -> Path {
 /// The children that somebody may wait for, within their parent's time, those that end last first.
 fn laid_out(trace: &Trace, parent: &Waited) -> Vec<Waited> {
     let of_client = trace.span(parent.at).kind == Kind::Client;
-    let slack = slack_ns(parent.to - parent.from);
+    let slack = slack_ns(parent.to - parent.from).max(COARSE_NS);
     let mut children: Vec<Waited> = Vec::with_capacity(trace.children(parent.at).len());
     let centred = if of_client { centring(trace, parent) } else { None };
     for at in trace.children(parent.at) {
@@ -131,6 +134,16 @@ mod tests {
         let servers = trace.indices().filter(|at| trace.span(*at).resource.service == "stock");
         assert_eq!(servers.map(|at| trace.on_path_ns(at)).collect::<Vec<_>>(), [160_000, 160_000]);
         assert_eq!(trace.on_path_ns(SpanIdx(0)), 1_000_000);
+    }
+
+    #[test]
+    fn a_handler_that_ends_with_its_server_is_waited_for_though_its_start_was_rounded() {
+        let mut build = Build::default();
+        let root = build.span(0, "web", Kind::Server, "GET /", 0, 66_500);
+        let handler = build.span(root, "web", Kind::Internal, "handler", 1_000, 66_200);
+        build.span(handler, "web", Kind::Client, "a", 2_000, 15_000);
+        let trace = build.trace();
+        assert_eq!(trace.on_path_ns(SpanIdx(2)), 15_000_000);
     }
 
     #[test]
