@@ -48,10 +48,6 @@ impl<'t> Joined<'t, '_> {
         }
     }
 
-    fn has_next(&self, attempt: Attempt<'t>) -> bool {
-        self.next[attempt.index()] != NONE
-    }
-
     /// Parts of one interaction: legs that were counted, servers that one client span reached.
     fn of_one_span(&mut self, unit: Unit<'t>) {
         let mut last_of: BTreeMap<SpanIdx, Attempt<'t>> = BTreeMap::new();
@@ -81,7 +77,7 @@ impl<'t> Joined<'t, '_> {
         }
     }
 
-    /// The SDK counted: each joins the latest of the same operation whose number is one less.
+    /// The SDK counted: each joins one of the same operation whose number is one less.
     fn counted(&mut self, unit: Unit<'t>) {
         let mut waiting: BTreeMap<(&str, u32), Vec<Attempt<'t>>> = BTreeMap::new();
         let mut redirected: BTreeMap<u32, Attempt<'t>> = BTreeMap::new();
@@ -95,18 +91,15 @@ impl<'t> Joined<'t, '_> {
             }
             if attempt.facts().http.status.is_some_and(is_redirect_or_challenge) {
                 redirected.insert(ordinal, attempt);
-            } else if !is_excluded(attempt) {
+            } else if !is_excluded(attempt) && self.next[attempt.index()] == NONE {
                 waiting.entry((attempt.operation(), ordinal)).or_default().push(attempt);
             }
             if ordinal == 0 || attempt.data().piece == Piece::Leg || is_excluded(attempt) {
                 continue;
             }
-            let earlier = waiting.get_mut(&(attempt.operation(), ordinal - 1)).and_then(|of_one_less| {
-                while of_one_less.last().is_some_and(|earlier| self.has_next(*earlier)) {
-                    of_one_less.pop();
-                }
-                of_one_less.pop()
-            });
+            let earlier = waiting
+                .get_mut(&(attempt.operation(), ordinal - 1))
+                .and_then(|of_one_less| repeated_by(attempt, of_one_less));
             match earlier {
                 Some(earlier) => self.join(earlier, attempt, Repetition::Explicit),
                 None if redirected.remove(&(ordinal - 1)).is_some() => {}
@@ -175,6 +168,20 @@ impl<'t> Joined<'t, '_> {
             }
         }
     }
+}
+
+/// Takes the attempt that this one repeats: the latest that failed with the same arguments, else the latest with the
+/// same, else the latest. (Calls side by side all begin with zero.)
+fn repeated_by<'t>(attempt: Attempt<'t>, candidates: &mut Vec<Attempt<'t>>) -> Option<Attempt<'t>> {
+    const LOOK_BACK: usize = 64;
+    let from = candidates.len().saturating_sub(LOOK_BACK);
+    let arguments = attempt.arguments();
+    let likeness = |earlier: Attempt<'t>| {
+        let same = earlier.arguments() == arguments;
+        (same && earlier.failed(), same)
+    };
+    let likeliest = (from..candidates.len()).max_by_key(|at| (likeness(candidates[*at]), *at))?;
+    Some(candidates.remove(likeliest))
 }
 
 /// What two attempts must share to be one wish.
@@ -317,6 +324,16 @@ mod tests {
         assert_eq!(counts(&trace), [3]);
         assert_eq!(trace.calls().next().unwrap().repetition(), Some(Repetition::Explicit));
         assert_eq!(trace.calls().next().unwrap().outcome(), Outcome::Ok);
+    }
+
+    #[test]
+    fn a_count_joins_the_attempt_that_failed() {
+        let (mut build, ids) = unit(&[(0, 10, 'e'), (0, 10, '.'), (20, 10, '.')]);
+        build.at(ids[2]).facts.ordinal = Some(1);
+        let trace = build.trace();
+        let first = trace.calls().next().unwrap();
+        assert_eq!((first.span().id.0, first.attempt_count()), (ids[0], 2));
+        assert_eq!(counts(&trace), [2, 1]);
     }
 
     #[test]
