@@ -9,7 +9,7 @@ run: ## Debunk and the demo shop; prints the addresses to open
 	@tools/run.sh
 
 test: ## All tests, on a private PostgreSQL
-	@tools/install.sh
+	@tools/install.sh test
 	cargo test --locked
 
 lint: ## Formatting and lints, warnings denied

@@ -4,6 +4,7 @@
 //! their line and column. Secrets come only from `…_file` or the environment and never print.
 
 mod amount;
+mod receiver;
 mod section;
 
 use std::ffi::OsString;
@@ -13,9 +14,10 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 pub use amount::{Bytes, Period, Secret};
+pub use receiver::{Receiver, ReceiverFormat};
 pub use section::{
-    Database, Environments, Findings, LogFormat, MOST_CONNECTIONS, OtherSignals, Otlp, Receiver,
-    ReceiverFormat, Retention, Server, Telemetry, Traces,
+    Database, Environments, Findings, LogFormat, MOST_CONNECTIONS, OtherSignals, Otlp, Retention, Server,
+    Telemetry, Traces,
 };
 
 /// Everything that can be set.

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Installs what building and running need and this machine lacks: a C compiler and a PostgreSQL server.
-# As root, or with a sudo that asks nothing. It starts no server and leaves no cluster: Debunk runs its own.
+# Installs what building and running need and this machine lacks: a C compiler and a PostgreSQL server. With `test` also
+# what some tests run against, and skip where it cannot be had: Alertmanager.
+# As root, or with a sudo that asks nothing. It starts no server and leaves no cluster: Debunk and its tests run their own.
 set -euo pipefail
 
 oldest_postgres=15
@@ -29,7 +30,15 @@ command -v cargo >/dev/null || die "no cargo: install Rust first, see https://ru
 missing=()
 command -v cc >/dev/null || missing+=(gcc libc6-dev)
 has_postgres || missing+=(postgresql)
-[[ ${#missing[@]} -gt 0 ]] || exit 0
+wanted=()
+if [[ ${1:-} == test && ! -x /usr/bin/prometheus-alertmanager ]]; then wanted+=(prometheus-alertmanager); fi
+[[ ${#missing[@]} -gt 0 || ${#wanted[@]} -gt 0 ]] || exit 0
+
+# Whoever can install nothing runs without what is only wanted.
+if [[ ${#missing[@]} == 0 ]] && { ! command -v apt-get || [[ $(id -u) != 0 ]] && ! sudo -n true; } >/dev/null 2>&1; then
+    echo "install: tests of ${wanted[*]} are skipped, as it cannot be installed" >&2
+    exit 0
+fi
 
 command -v apt-get >/dev/null ||
     die "this machine has no apt-get; install a C compiler and a PostgreSQL server ($oldest_postgres or later) yourself"
@@ -44,8 +53,10 @@ fi
 
 log=$(mktemp)
 dropin=/etc/postgresql-common/createcluster.d/debunk.conf
+policy=/usr/sbin/policy-rc.d
+forbidden=
 # Only for the moment of the installation: later ones are their owner's business.
-trap '"${as_root[@]}" rm -f "$dropin"; rm -f "$log"' EXIT
+trap '"${as_root[@]}" rm -f "$dropin" $forbidden; rm -f "$log"' EXIT
 
 quietly() {
     "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive "$@" >"$log" 2>&1 </dev/null || {
@@ -58,7 +69,7 @@ packages() {
     quietly apt-get install -q -y --no-install-recommends -o Dpkg::Options::=--force-confold "$@"
 }
 
-echo "install: ${missing[*]}" >&2
+echo "install: ${missing[*]} ${wanted[*]}" >&2
 quietly apt-get update -q
 if [[ " ${missing[*]} " == *" postgresql "* ]]; then
     # The package makes and starts a cluster of its own, unless told before that it should not.
@@ -66,5 +77,14 @@ if [[ " ${missing[*]} " == *" postgresql "* ]]; then
     quietly mkdir -p "$(dirname "$dropin")"
     quietly sh -c "echo 'create_main_cluster = false' >'$dropin'"
 fi
-packages "${missing[@]}"
+if [[ ${#missing[@]} -gt 0 ]]; then packages "${missing[@]}"; fi
+if [[ ${#wanted[@]} -gt 0 ]]; then
+    # Its package would start a service, now and with the machine.
+    if [[ ! -e $policy ]]; then
+        forbidden=$policy
+        quietly sh -c "printf '#!/bin/sh\nexit 101\n' >'$policy' && chmod +x '$policy'"
+    fi
+    packages "${wanted[@]}"
+    if command -v systemctl >/dev/null; then quietly sh -c "systemctl disable --now ${wanted[*]} || true"; fi
+fi
 has_postgres || die "the package postgresql brought no server of version $oldest_postgres or later; see https://www.postgresql.org/download"

@@ -41,7 +41,22 @@ pub(super) fn opened() -> Change {
             muted_until: None,
             url: String::new(),
         },
+        told: Severity::Critical,
         previous: Some((Status::Candidate, Severity::Medium)),
         example: Some(Example { trace_id: TraceId(7), why: "2 attempts, both committed".to_owned() }),
     }
+}
+
+/// The same, with `text` wherever spans have a say.
+pub(super) fn with_text(text: &str) -> Change {
+    let mut change = opened();
+    let claim = &mut change.finding.claim;
+    for field in [&mut claim.headline, &mut claim.operation, &mut claim.service, &mut claim.environment] {
+        text.clone_into(field);
+    }
+    claim.callee = Some(text.to_owned());
+    if let Some(example) = &mut change.example {
+        text.clone_into(&mut example.why);
+    }
+    change
 }

@@ -2,7 +2,6 @@
 //! is an error then and not in the night.
 
 use std::fmt;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -10,14 +9,12 @@ use std::time::Duration;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use super::alertmanager;
+use super::format::Format;
 use super::post::{Answer, Target};
-use super::sign::SigningKey;
-use super::standard;
-use crate::clock;
-use crate::config::{self, ReceiverFormat};
+use crate::config;
 use crate::findings::life::CANARY;
-use crate::rules::{Fallacy, Severity};
-use crate::store::{Change, NewDelivery};
+use crate::store::{Allowance, Change, NewDelivery, Scope};
 
 /// Why a receiver cannot be used: its name and the reason, without secrets.
 #[derive(Debug, PartialEq, Eq)]
@@ -34,62 +31,47 @@ impl fmt::Display for ReceiverError {
 
 impl std::error::Error for ReceiverError {}
 
-/// All receivers, and the address that links to us start with.
+/// All receivers.
 #[derive(Clone, Debug, Default)]
-pub struct Receivers {
-    list: Vec<Receiver>,
-    site: String,
-}
+pub struct Receivers(Vec<Receiver>);
 
 /// One receiver, ready to be posted to.
 #[derive(Clone, Debug)]
 pub struct Receiver {
     name: String,
-    filter: Filter,
+    scope: Scope,
+    send_resolved: bool,
+    remind_every: Duration,
+    allowance: Allowance,
     target: Target,
     format: Format,
     timeout: Duration,
+    /// The address that links to us start with.
+    site: String,
     /// It answered that it is gone. Shared by all copies.
     disabled: Arc<AtomicBool>,
-}
-
-/// What a receiver wants to hear of. Empty lists want all.
-#[derive(Clone, Debug)]
-struct Filter {
-    min_severity: Severity,
-    environments: Vec<String>,
-    services: Vec<String>,
-    fallacies: Vec<Fallacy>,
-    send_resolved: bool,
-}
-
-/// How it is told.
-#[derive(Clone, Debug)]
-enum Format {
-    Standard(SigningKey),
 }
 
 impl Receivers {
     /// Reads the files that the settings name and checks every URL and secret.
     pub fn open(settings: &[config::Receiver], public_url: &str) -> Result<Self, ReceiverError> {
-        let list = settings.iter().map(Receiver::open).collect::<Result<_, _>>()?;
-        Ok(Self { list, site: public_url.to_owned() })
+        settings.iter().map(|one| Receiver::open(one, public_url)).collect::<Result<_, _>>().map(Self)
     }
 
     /// One delivery for each receiver that wants to hear of the change.
     pub fn deliveries(&self, change: &Change) -> Vec<NewDelivery> {
-        let wanted = self.list.iter().filter(|receiver| receiver.filter.wants(change));
-        wanted.map(|receiver| receiver.delivery(change, &self.site)).collect()
+        let wanted = self.0.iter().filter(|receiver| receiver.wants(change));
+        wanted.map(|receiver| receiver.delivery(change)).collect()
     }
 
     /// The one of that name.
     pub fn find(&self, name: &str) -> Option<&Receiver> {
-        self.list.iter().find(|receiver| receiver.name == name)
+        self.0.iter().find(|receiver| receiver.name == name)
     }
 
     /// In the order of the settings.
     pub fn iter(&self) -> std::slice::Iter<'_, Receiver> {
-        self.list.iter()
+        self.0.iter()
     }
 }
 
@@ -103,30 +85,31 @@ impl<'a> IntoIterator for &'a Receivers {
 }
 
 impl Receiver {
-    fn open(settings: &config::Receiver) -> Result<Self, ReceiverError> {
+    fn open(settings: &config::Receiver, site: &str) -> Result<Self, ReceiverError> {
         let name = settings.name.clone();
         let timeout = settings.timeout.0;
         let open = || {
-            let url = match (&settings.url, &settings.url_file) {
-                (Some(url), None) => url.clone(),
-                (None, Some(file)) => read("url_file", file)?,
-                _ => return Err("give one of url and url_file".to_owned()),
-            };
-            let target = Target::new(&url, timeout, settings.allow_private)?;
-            let format = match settings.format {
-                ReceiverFormat::Standard => Format::Standard(key(settings.secret_file.as_deref())?),
-            };
-            Ok((target, format))
+            let (format, url) = Format::open(settings)?;
+            Ok((format, Target::new(&url, timeout, settings.allow_private)?))
         };
-        let (target, format) = open().map_err(|why| ReceiverError { name: name.clone(), why })?;
-        let filter = Filter {
-            min_severity: settings.min_severity,
-            environments: settings.environments.clone(),
-            services: settings.services.clone(),
-            fallacies: settings.fallacies.clone(),
+        let (format, target) = open().map_err(|why| ReceiverError { name: name.clone(), why })?;
+        Ok(Self {
+            name,
+            scope: Scope {
+                min_severity: settings.min_severity,
+                environments: settings.environments.clone(),
+                services: settings.services.clone(),
+                fallacies: settings.fallacies.clone(),
+            },
             send_resolved: settings.send_resolved,
-        };
-        Ok(Self { name, filter, target, format, timeout, disabled: Arc::default() })
+            remind_every: settings.remind_every.0,
+            allowance: Allowance { at_once: settings.concurrency, per_minute: settings.max_per_minute },
+            target,
+            format,
+            timeout,
+            site: site.to_owned(),
+            disabled: Arc::default(),
+        })
     }
 
     /// Its name in deliveries and metrics.
@@ -137,6 +120,26 @@ impl Receiver {
     /// Longest time that one try takes.
     pub fn timeout(&self) -> Duration {
         self.timeout
+    }
+
+    /// How fast it may be posted to.
+    pub fn allowance(&self) -> Allowance {
+        self.allowance
+    }
+
+    /// Which findings it wants to hear of.
+    pub fn scope(&self) -> &Scope {
+        &self.scope
+    }
+
+    /// The pause after which it is told again of what is still open; `None`: never.
+    pub fn remind_every(&self) -> Option<Duration> {
+        Some(self.remind_every).filter(|every| !every.is_zero())
+    }
+
+    /// Whether it forgets what it is not told again and again.
+    pub fn forgets(&self) -> bool {
+        matches!(self.format, Format::AlertmanagerPush(_))
     }
 
     /// The part of its URL that may be shown.
@@ -156,61 +159,58 @@ impl Receiver {
 
     /// One message that tells nothing, to see whether others would arrive.
     pub async fn test(&self, id: Uuid, now: OffsetDateTime) -> Answer {
-        let body = match &self.format {
-            Format::Standard(_) => standard::test_body(now),
-        };
-        self.post(id, body).await
+        self.post(id, self.format.test_body(now, &self.site, &self.name)).await
     }
 
-    fn delivery(&self, change: &Change, site: &str) -> NewDelivery {
-        let payload = match &self.format {
-            Format::Standard(_) => standard::body(change, site),
-        };
+    /// What it is told of a change. The payload holds no secret of the receiver's.
+    pub fn delivery(&self, change: &Change) -> NewDelivery {
+        let payload = self.format.body(change, &self.site, &self.name);
         NewDelivery { receiver: self.name.clone(), payload }
     }
 
     /// One try. The same id and body at every try, so that the receiver can tell a repetition.
-    pub async fn post(&self, id: Uuid, body: String) -> Answer {
-        let headers = match &self.format {
-            Format::Standard(key) => standard::headers(key, id, &body, clock::now()),
-        };
+    pub async fn post(&self, id: Uuid, payload: String) -> Answer {
+        let (headers, body) = self.format.request(id, payload);
         self.target.post(headers, body).await
     }
-}
 
-impl Filter {
+    /// Tells one that [forgets](Self::forgets) what is still so, in as many requests as it takes; the first that fails
+    /// is the last.
+    pub async fn refresh(&self, standing: &[Change]) -> Option<Answer> {
+        let mut last = None;
+        for some in standing.chunks(alertmanager::MAX_ALERTS) {
+            let answer = self.post(Uuid::now_v7(), alertmanager::push(some, &self.site)).await;
+            let delivered = matches!(answer, Answer::Delivered { .. });
+            last = Some(answer);
+            if !delivered {
+                break;
+            }
+        }
+        last
+    }
+
     fn wants(&self, change: &Change) -> bool {
         let claim = &change.finding.claim;
-        // Who was told that it opened is also told that it went, however harmless it has become meanwhile.
-        let severity = match (change.event, change.previous) {
-            (event, Some((_, before))) if event.is_end() => before.max(claim.severity),
-            _ => claim.severity,
-        };
+        let scope = &self.scope;
         (self.send_resolved || !change.event.is_end())
-            && self.min_severity <= severity
-            && (self.environments.is_empty() || self.environments.contains(&claim.environment))
-            && (self.services.contains(&claim.service)
-                || (self.services.is_empty() && claim.service != CANARY))
-            && (self.fallacies.is_empty() || self.fallacies.contains(&claim.fallacy))
+            // Who was told that it opened is also told that it went, however harmless it has become meanwhile.
+            && scope.min_severity <= change.told
+            && (scope.environments.is_empty() || scope.environments.contains(&claim.environment))
+            && (scope.services.contains(&claim.service)
+                || (scope.services.is_empty() && claim.service != CANARY))
+            && (scope.fallacies.is_empty() || scope.fallacies.contains(&claim.fallacy))
     }
-}
-
-fn key(file: Option<&Path>) -> Result<SigningKey, String> {
-    let file = file.ok_or("format standard signs its messages: give secret_file")?;
-    SigningKey::parse(&read("secret_file", file)?).map_err(|why| format!("{}: {why}", file.display()))
-}
-
-fn read(setting: &str, file: &Path) -> Result<String, String> {
-    std::fs::read_to_string(file).map_err(|error| format!("{setting} {}: {error}", file.display()))
 }
 
 #[cfg(test)]
 mod tests {
-    use crate::findings::life::Event;
     use std::io::Write as _;
+    use std::path::Path;
 
     use super::super::fixture;
     use super::*;
+    use crate::findings::life::Event;
+    use crate::rules::Severity;
 
     fn file(text: &str) -> tempfile::NamedTempFile {
         let mut file = tempfile::NamedTempFile::new().unwrap();
@@ -263,9 +263,10 @@ mod tests {
     fn who_heard_that_it_opened_hears_that_it_went() {
         let mut change = fixture::opened();
         change.finding.claim.severity = Severity::Medium;
-        assert!(!told("min_severity = \"high\"", &change));
         change.event = Event::Retracted;
-        change.previous = Some((crate::findings::life::Status::Open, Severity::Critical));
+        change.told = Severity::Medium;
+        assert!(!told("min_severity = \"high\"", &change));
+        change.told = Severity::Critical;
         assert!(told("min_severity = \"high\"", &change));
     }
 
@@ -280,6 +281,25 @@ mod tests {
         }
         change.event = Event::Reopened;
         assert!(told("send_resolved = false", &change));
+    }
+
+    #[test]
+    fn every_form_says_what_it_lacks() {
+        let open = |text: &str| {
+            let settings: config::Receiver = toml::from_str(&format!("name = \"ops\"\n{text}")).unwrap();
+            Receivers::open(&[settings], "http://x").map(drop).map_err(|error| error.to_string())
+        };
+        let error = open("url = \"https://x.example\"\nformat = \"standard\"").unwrap_err();
+        assert!(error.contains("secret_file"), "{error}");
+        let error = open("format = \"pagerduty\"").unwrap_err();
+        assert!(error.contains("key of an integration"), "{error}");
+        let error = open("format = \"slack\"").unwrap_err();
+        assert!(error.contains("url"), "{error}");
+        for format in ["slack", "alertmanager", "alertmanager_push"] {
+            open(&format!("url = \"https://x.example\"\nformat = \"{format}\"")).unwrap();
+        }
+        let key = file("0123456789abcdef0123456789abcdef\n");
+        open(&format!("format = \"pagerduty\"\nsecret_file = {:?}", key.path())).unwrap();
     }
 
     #[test]

@@ -8,15 +8,14 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::sign::SigningKey;
+use super::text::{finding_url, fit, remedy, trace_url};
 use crate::findings::life::Status;
 use crate::findings::shape::Finding;
-use crate::rules::{self, Severity};
+use crate::rules::Severity;
 use crate::store::Change;
 
 /// Receivers may refuse bodies from 20 kB on.
 const MAX_BODY_BYTES: usize = 20_000;
-/// Longest text of any field in characters: the first of these with which the body is small enough.
-const TEXT_LIMITS: [usize; 5] = [2_000, 1_000, 500, 250, 100];
 
 #[derive(Serialize)]
 struct Message<'a> {
@@ -53,8 +52,7 @@ struct Example<'a> {
 
 /// The body, smaller than 20 kB. `site` is the address that links start with.
 pub(super) fn body(change: &Change, site: &str) -> String {
-    let site = site.trim_end_matches('/');
-    let url = format!("{site}/findings/{}", change.finding.claim.id);
+    let url = finding_url(site, &change.finding.claim.id);
     let message = Message {
         r#type: change.event.id(),
         timestamp: change.at,
@@ -65,22 +63,12 @@ pub(super) fn body(change: &Change, site: &str) -> String {
             example: change.example.as_ref().map(|example| Example {
                 trace_id: example.trace_id.to_string(),
                 why: &example.why,
-                url: format!("{site}/traces/{}", example.trace_id),
+                url: trace_url(site, example.trace_id),
             }),
             remedy: remedy(&change.finding.claim.rule),
         },
     };
-    let whole = serde_json::to_value(message).expect("plain data serialises");
-    let mut text = String::new();
-    for limit in TEXT_LIMITS {
-        let mut short = whole.clone();
-        shorten(&mut short, limit);
-        text = short.to_string();
-        if text.len() < MAX_BODY_BYTES {
-            break;
-        }
-    }
-    text
+    fit(&serde_json::to_value(message).expect("plain data serialises"), MAX_BODY_BYTES)
 }
 
 /// A message about nothing.
@@ -94,35 +82,6 @@ pub(super) fn test_body(now: OffsetDateTime) -> String {
     }
     let test = Test { r#type: "test", timestamp: now, data: serde_json::Map::new() };
     serde_json::to_string(&test).expect("plain data serialises")
-}
-
-/// What the rule's page advises first; `None` for a rule that this version no longer has.
-fn remedy(rule: &str) -> Option<String> {
-    let section = rules::find(rule)?.section("Remedy");
-    Some(first_paragraph(&section))
-}
-
-/// In one line, as a message shows it.
-fn first_paragraph(text: &str) -> String {
-    let lines = text.lines().map(str::trim).skip_while(|line| line.is_empty());
-    lines.take_while(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
-}
-
-/// Cuts long texts, marks the cut, and leaves links whole.
-fn shorten(value: &mut Value, limit: usize) {
-    match value {
-        Value::String(text) => {
-            if let Some((cut, _)) = text.char_indices().nth(limit) {
-                text.truncate(cut);
-                text.push('…');
-            }
-        }
-        Value::Array(items) => items.iter_mut().for_each(|item| shorten(item, limit)),
-        Value::Object(fields) => {
-            fields.iter_mut().filter(|(name, _)| *name != "url").for_each(|(_, field)| shorten(field, limit));
-        }
-        Value::Null | Value::Bool(_) | Value::Number(_) => {}
-    }
 }
 
 /// The headers of one try: the id stays, the time and therefore the signature change.
@@ -176,23 +135,6 @@ mod tests {
         let told = read(&Change { previous: None, example: None, ..fixture::opened() });
         assert!(told["data"].get("previous").is_none());
         assert!(told["data"].get("example").is_none());
-    }
-
-    #[test]
-    fn every_rule_advises_something() {
-        for rule in rules::RULES {
-            assert_ne!(remedy(rule.id).as_deref(), Some(""), "{}", rule.id);
-        }
-        assert_eq!(remedy("of_another_version"), None);
-    }
-
-    #[test]
-    fn the_first_paragraph_is_one_line() {
-        assert_eq!(
-            first_paragraph("\nAsk for the set:\n`any($1)`.\n\nOr a join.\n"),
-            "Ask for the set: `any($1)`."
-        );
-        assert_eq!(first_paragraph(""), "");
     }
 
     #[test]

@@ -5,16 +5,13 @@ use axum::extract::{Path, State};
 use http::StatusCode;
 use serde::Serialize;
 use time::OffsetDateTime;
-use uuid::Uuid;
 
 use super::error::ApiError;
 use super::{Asked, Command, List};
 use crate::clock;
 use crate::findings::Fingerprint;
-use crate::store::{DeliveryRow, Retried, WantedDeliveries};
-use crate::view::{Cursor, Failure, Shown, Slice};
-
-const LIST: &str = "deliveries";
+use crate::store::DeliveryRow;
+use crate::view::{DeliveryFilter, Shown};
 
 /// One change told to one receiver.
 #[derive(Serialize)]
@@ -42,20 +39,9 @@ pub(super) struct Delivery {
 /// Answers `GET /deliveries`.
 pub(super) async fn list(
     State(shown): State<Shown>,
-    Asked(mut parameters): Asked,
+    Asked(parameters): Asked,
 ) -> Result<Json<List<Delivery>>, ApiError> {
-    let states = [("pending", "pending"), ("delivered", "delivered"), ("dead", "dead")];
-    let wanted = WantedDeliveries {
-        receivers: parameters.texts("receiver")?,
-        states: parameters.words("state", &states)?.into_iter().map(ToOwned::to_owned).collect(),
-        finding: parameters.text("finding")?.map(|id| finding(&id)).transpose()?,
-    };
-    let after = parameters.text("after")?.map(|text| Cursor::key_of::<1>(&text, LIST)).transpose()?;
-    let after = after.map(|[id]| Uuid::from_u128(id.cast_unsigned()));
-    let limit = parameters.limit()?;
-    parameters.finish()?;
-    let rows = shown.store.deliveries(&wanted, after, limit + 1).await?;
-    let slice = Slice::of(rows, limit, |last| Cursor::new(LIST, vec![last.id.as_u128().cast_signed()]));
+    let slice = shown.deliveries(&DeliveryFilter::read(parameters)?).await?;
     Ok(Json(List::of(slice, shape)))
 }
 
@@ -68,21 +54,8 @@ pub(super) async fn retry(
 ) -> Result<StatusCode, ApiError> {
     asked.nothing()?;
     command.nothing()?;
-    let unknown = || Failure::missing("such delivery");
-    let id = Uuid::parse_str(&id).map_err(|_| unknown())?;
-    let receiver = shown.store.receiver_of(id).await?.ok_or_else(unknown)?;
-    if shown.receivers.find(&receiver).is_none() {
-        return Err(Failure::conflict("the settings no longer name its receiver").into());
-    }
-    match shown.store.retry_delivery(id, clock::now()).await? {
-        Retried::Due => Ok(StatusCode::ACCEPTED),
-        Retried::Delivered => Err(Failure::conflict("its receiver has it already").into()),
-        Retried::Unknown => Err(unknown().into()),
-    }
-}
-
-fn finding(id: &str) -> Result<Fingerprint, Failure> {
-    id.parse().map_err(|_| Failure::parameter("finding", "an id has 16 hex digits"))
+    shown.retry(&id, clock::now()).await?;
+    Ok(StatusCode::ACCEPTED)
 }
 
 fn shape(row: DeliveryRow) -> Delivery {

@@ -4,14 +4,11 @@ use axum::Json;
 use axum::extract::{Path, State};
 use serde::Serialize;
 use time::OffsetDateTime;
-use uuid::Uuid;
 
 use super::error::ApiError;
 use super::{Asked, Command, List};
 use crate::alert::Answer;
-use crate::clock;
-use crate::store::ReceiverRow;
-use crate::view::{Failure, Shown};
+use crate::view::{Health as Known, Shown};
 
 /// A receiver and its health.
 #[derive(Serialize)]
@@ -19,6 +16,8 @@ pub(super) struct Health {
     name: String,
     /// The host of its URL: the rest may be a secret.
     host: String,
+    /// `ok`, `failing`, `paused` or `disabled`.
+    state: &'static str,
     /// It answered 410 and is left alone until this process starts again.
     disabled: bool,
     pending: i64,
@@ -27,6 +26,17 @@ pub(super) struct Health {
     oldest_pending_at: Option<OffsetDateTime>,
     #[serde(with = "time::serde::rfc3339::option")]
     last_delivered_at: Option<OffsetDateTime>,
+    /// The last request to it, tests included: when, what it answered, and what was wrong; null where nothing was.
+    #[serde(with = "time::serde::rfc3339::option")]
+    last_tried_at: Option<OffsetDateTime>,
+    last_status: Option<i32>,
+    last_error: Option<String>,
+    /// First failed request since the last that went well.
+    #[serde(with = "time::serde::rfc3339::option")]
+    failing_since: Option<OffsetDateTime>,
+    /// It asked not to be told anything before.
+    #[serde(with = "time::serde::rfc3339::option")]
+    paused_until: Option<OffsetDateTime>,
 }
 
 /// How a test went.
@@ -43,9 +53,7 @@ pub(super) struct Tested {
 /// Answers `GET /receivers`, in the order of the settings.
 pub(super) async fn list(State(shown): State<Shown>, asked: Asked) -> Result<Json<List<Health>>, ApiError> {
     asked.nothing()?;
-    let names: Vec<String> = shown.receivers.iter().map(|receiver| receiver.name().to_owned()).collect();
-    let rows = shown.store.receivers(&names).await?;
-    let items = rows.into_iter().filter_map(|row| shape(&shown, row)).collect();
+    let items = shown.health().await?.into_iter().map(shape).collect();
     Ok(Json(List { items, next: None }))
 }
 
@@ -58,25 +66,31 @@ pub(super) async fn test(
 ) -> Result<Json<Tested>, ApiError> {
     asked.nothing()?;
     command.nothing()?;
-    let receiver = shown.receivers.find(&name).ok_or_else(|| Failure::missing("such receiver"))?;
-    let id = Uuid::now_v7();
-    let (delivered, status, error) = match receiver.test(id, clock::now()).await {
+    let tested = shown.test(&name).await?;
+    let (delivered, status, error) = match tested.answer {
         Answer::Delivered { status } => (true, Some(status), None),
         Answer::Later { status, why, .. } => (false, status, Some(why)),
         Answer::Refused { status, why } => (false, Some(status), Some(why)),
     };
-    Ok(Json(Tested { id: id.to_string(), delivered, status, error }))
+    Ok(Json(Tested { id: tested.id.to_string(), delivered, status, error }))
 }
 
-fn shape(shown: &Shown, row: ReceiverRow) -> Option<Health> {
-    let receiver = shown.receivers.find(&row.receiver)?;
-    Some(Health {
+fn shape(known: Known<'_>) -> Health {
+    let state = known.state().id();
+    let Known { receiver, row } = known;
+    Health {
         host: receiver.host().to_owned(),
+        state,
         disabled: receiver.is_disabled(),
         name: row.receiver,
         pending: row.pending,
         dead: row.dead,
         oldest_pending_at: row.oldest_pending_at,
         last_delivered_at: row.last_delivered_at,
-    })
+        last_tried_at: row.tried_at,
+        last_status: row.status,
+        last_error: row.error,
+        failing_since: row.failing_since,
+        paused_until: row.paused_until,
+    }
 }

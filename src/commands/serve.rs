@@ -17,7 +17,7 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::Instrument as _;
 
-use crate::alert::Receivers;
+use crate::alert::{Receiver, Receivers};
 use crate::config::{Config, MOST_CONNECTIONS};
 use crate::findings::judge;
 use crate::loops::{self, Deliver, Evaluate, Fit, Progress, Schedule, Supervisor};
@@ -39,6 +39,8 @@ const KEEP_EVERY: Duration = Duration::from_hours(1);
 const FIT_EVERY: Duration = Duration::from_secs(2);
 const AGE_EVERY: Duration = Duration::from_mins(1);
 const DELIVER_EVERY: Duration = Duration::from_millis(500);
+/// As often as Prometheus sends alerts again, and five times before Alertmanager forgets them.
+const REMIND_EVERY: Duration = Duration::from_mins(1);
 const LOOK_AFTER_DATABASE_EVERY: Duration = Duration::from_secs(2);
 
 /// Serves until told to stop (SIGTERM, SIGINT).
@@ -145,11 +147,7 @@ fn start_loops(
         });
     }
     for receiver in receivers.iter() {
-        let deliver = Deliver::new(store.clone(), receiver.clone(), Schedule::default(), metrics.clone());
-        supervisor.repeat("deliver", DELIVER_EVERY, move || {
-            let deliver = deliver.clone();
-            async move { deliver.step().await }
-        });
+        tell(supervisor, store, receiver, metrics);
     }
     let (kept, settings, counted) = (store.clone(), Arc::clone(config), metrics.clone());
     supervisor.repeat("keep", KEEP_EVERY, move || {
@@ -171,6 +169,22 @@ fn start_loops(
         let (store, metrics) = (watched.clone(), metrics.clone());
         async move { loops::observe(&store, quiet, &metrics).await }
     });
+}
+
+/// What one receiver is told, and told again.
+fn tell(supervisor: &mut Supervisor, store: &Store, receiver: &Receiver, metrics: &Metrics) {
+    let deliver = Deliver::new(store.clone(), receiver.clone(), Schedule::default(), metrics.clone());
+    supervisor.repeat("deliver", DELIVER_EVERY, move || {
+        let deliver = deliver.clone();
+        async move { deliver.step().await }
+    });
+    if receiver.forgets() || receiver.remind_every().is_some() {
+        let (store, receiver, metrics) = (store.clone(), receiver.clone(), metrics.clone());
+        supervisor.repeat("remind", REMIND_EVERY, move || {
+            let (store, receiver, metrics) = (store.clone(), receiver.clone(), metrics.clone());
+            async move { loops::remind(&store, &receiver, &metrics).await }
+        });
+    }
 }
 
 /// A private server has nobody else who would start it again.

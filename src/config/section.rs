@@ -7,7 +7,6 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::{Bytes, Period, Secret};
-use crate::rules::{Fallacy, Severity};
 
 /// `[server]`
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -162,68 +161,6 @@ pub struct Telemetry {
 pub struct Environments {
     /// Other names of an environment, lower-case; added to the built-in ones (`prod`, `stg`, `dev`, …).
     pub aliases: BTreeMap<String, String>,
-}
-
-/// How a receiver wants to be told.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ReceiverFormat {
-    /// Standard Webhooks 1.0.0, signed.
-    #[default]
-    Standard,
-}
-
-/// One `[[receivers]]`.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct Receiver {
-    /// Its name in deliveries and metrics.
-    pub name: String,
-    /// Where to post.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub url: Option<String>,
-    /// File that holds the URL, where the URL is itself a secret.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub url_file: Option<PathBuf>,
-    /// File that holds the signing secret, `whsec_…`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub secret_file: Option<PathBuf>,
-    /// Body format.
-    #[serde(default)]
-    pub format: ReceiverFormat,
-    /// Only findings at least so severe.
-    #[serde(default = "lowest")]
-    pub min_severity: Severity,
-    /// Only these environments; empty: all.
-    #[serde(default)]
-    pub environments: Vec<String>,
-    /// Only these services; empty: all, but for `debunk.selftest`, which has to be named.
-    #[serde(default)]
-    pub services: Vec<String>,
-    /// Only these fallacies; empty: all.
-    #[serde(default)]
-    pub fallacies: Vec<Fallacy>,
-    /// Also tell when a finding is resolved.
-    #[serde(default = "yes")]
-    pub send_resolved: bool,
-    /// Longest time for one try.
-    #[serde(default = "fifteen_seconds")]
-    pub timeout: Period,
-    /// May resolve to a loopback, private or link-local address.
-    #[serde(default)]
-    pub allow_private: bool,
-}
-
-fn lowest() -> Severity {
-    Severity::Low
-}
-
-fn yes() -> bool {
-    true
-}
-
-fn fifteen_seconds() -> Period {
-    Period::secs(15)
 }
 
 impl Default for Server {
@@ -428,23 +365,5 @@ impl Telemetry {
             }
             _ => Ok(()),
         }
-    }
-}
-
-impl Receiver {
-    pub(super) fn validate(&self) -> Result<(), String> {
-        if self.name.trim().is_empty() || 64 < self.name.len() {
-            return Err("give a name of at most 64 bytes".to_owned());
-        }
-        if self.timeout.0.is_zero() {
-            return Err("timeout: at least 1ms".to_owned());
-        }
-        if self.url.is_some() == self.url_file.is_some() {
-            return Err("give one of url and url_file".to_owned());
-        }
-        if self.secret_file.is_none() {
-            return Err("format standard signs its messages: give secret_file".to_owned());
-        }
-        Ok(())
     }
 }

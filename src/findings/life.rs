@@ -97,6 +97,8 @@ pub enum Event {
     Closed,
     /// A person says that it is not gone.
     ReopenedByPerson,
+    /// It is still open, and nobody said that they know.
+    Reminded,
 }
 
 /// What a look at the evidence may move.
@@ -149,6 +151,7 @@ impl Event {
             Self::Reopened | Self::ReopenedByPerson => "finding.reopened",
             Self::Acknowledged => "finding.acknowledged",
             Self::Muted => "finding.muted",
+            Self::Reminded => "finding.reminder",
         }
     }
 
@@ -162,6 +165,7 @@ impl Event {
             Self::Reopened => "recurred",
             Self::Unmuted => "unmuted",
             Self::Acknowledged | Self::Muted | Self::Closed | Self::ReopenedByPerson => "person",
+            Self::Reminded => "reminder",
         }
     }
 

@@ -15,8 +15,6 @@ use crate::alert::{Answer, Receiver};
 use crate::store::{DueDelivery, Store, StoreError, Tried};
 use crate::telemetry::{Metrics, trace};
 
-/// Requests to one receiver at a time.
-const CONCURRENCY: u32 = 4;
 /// The receiver wants no more of this (RFC 9110 §15.5.11).
 const GONE: u16 = 410;
 /// Time beyond a try's own limit to write down how it ended.
@@ -50,6 +48,21 @@ impl Schedule {
         let wait = self.waits.get(failed - 1)?;
         Some(wait.mul_f64(1.0 + self.jitter * (2.0 * chance - 1.0)))
     }
+
+    /// What becomes of a delivery that was answered so after so many tries.
+    fn decide(&self, answer: Answer, attempts: u32) -> Tried {
+        match answer {
+            Answer::Delivered { status } => Tried::Delivered { status },
+            Answer::Refused { status, why } => Tried::Dead { status: Some(status), why },
+            Answer::Later { status, after, why } => match self.wait(attempts, rand::random()) {
+                Some(wait) => {
+                    let pause = after.unwrap_or_default();
+                    Tried::Retry { status, why, wait: wait.max(pause), pause }
+                }
+                None => Tried::Dead { status, why: format!("{why}; tried {attempts} times") },
+            },
+        }
+    }
 }
 
 /// Delivers to one receiver.
@@ -74,14 +87,15 @@ impl Deliver {
         }
         let name = self.receiver.name();
         let lease = self.receiver.timeout() + LEASE_MARGIN;
-        let due = self.store.claim_deliveries(name, lease, CONCURRENCY).await?;
+        let due = self.store.claim_deliveries(name, lease, self.receiver.allowance()).await?;
         let tried = !due.is_empty();
         // All of them are ended before a failure of one is reported.
         let tries = due.into_iter().map(|due| self.attempt(due).instrument(trace::work("deliver")));
         for ended in join_all(tries).await {
             ended?;
         }
-        self.metrics.deliveries_pending(name, self.store.count_pending_deliveries(name).await?);
+        let (count, lag) = self.store.waiting_deliveries(name).await?;
+        self.metrics.deliveries_pending(name, count, lag);
         Ok(if tried { Progress::Worked } else { Progress::Idle })
     }
 
@@ -94,7 +108,7 @@ impl Deliver {
             tracing::warn!(receiver = name, "answered that it is gone; left alone until the next start");
             self.receiver.disable();
         }
-        let tried = self.decide(answer, due.attempts);
+        let tried = self.schedule.decide(answer, due.attempts);
         self.metrics.delivery(
             name,
             match &tried {
@@ -111,17 +125,6 @@ impl Deliver {
             tracing::info!(receiver = name, delivery = %due.id, "a try outlived its lease; another will be told");
         }
         Ok(())
-    }
-
-    fn decide(&self, answer: Answer, attempts: u32) -> Tried {
-        match answer {
-            Answer::Delivered { status } => Tried::Delivered { status },
-            Answer::Refused { status, why } => Tried::Dead { status: Some(status), why },
-            Answer::Later { status, after, why } => match self.schedule.wait(attempts, rand::random()) {
-                Some(wait) => Tried::Retry { status, why, wait: wait.max(after.unwrap_or_default()) },
-                None => Tried::Dead { status, why: format!("{why}; tried {attempts} times") },
-            },
-        }
     }
 }
 

@@ -9,6 +9,7 @@ mod deliver;
 mod evaluate;
 mod fit;
 mod keep;
+mod remind;
 mod supervisor;
 
 pub use age::age;
@@ -16,4 +17,5 @@ pub use deliver::{Deliver, Schedule};
 pub use evaluate::{Evaluate, Judge, observe};
 pub use fit::Fit;
 pub use keep::keep;
+pub use remind::remind;
 pub use supervisor::{Progress, Shutdown, Supervisor};

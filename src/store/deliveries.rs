@@ -45,6 +45,16 @@ pub struct ReceiverRow {
     pub oldest_pending_at: Option<OffsetDateTime>,
     /// When it last took one.
     pub last_delivered_at: Option<OffsetDateTime>,
+    /// When it was last posted to.
+    pub tried_at: Option<OffsetDateTime>,
+    /// Status that it answered then.
+    pub status: Option<i32>,
+    /// What was wrong then; `None` where it took it.
+    pub error: Option<String>,
+    /// First failed try since the last that went well.
+    pub failing_since: Option<OffsetDateTime>,
+    /// It asked not to be posted to before.
+    pub paused_until: Option<OffsetDateTime>,
 }
 
 /// What became of the wish to try again.
@@ -99,10 +109,16 @@ impl Store {
                 count(*) filter (where d.state = 'pending') as "pending!",
                 count(*) filter (where d.state = 'dead') as "dead!",
                 min(d.created_at) filter (where d.state = 'pending') as oldest_pending_at,
-                max(d.delivered_at) as last_delivered_at
+                max(d.delivered_at) as last_delivered_at,
+                r.tried_at as "tried_at?",
+                r.status as "status?",
+                r.error as "error?",
+                r.failing_since as "failing_since?",
+                case when now() < r.paused_until then r.paused_until end as "paused_until?"
             from unnest($1::text[]) with ordinality as w (name, place)
             left join deliveries d on d.receiver = w.name
-            group by w.name, w.place
+            left join receivers r on r.name = w.name
+            group by w.name, w.place, r.name
             order by w.place
             "#,
             names

@@ -316,7 +316,16 @@ pub(super) async fn read(
     id: i64,
     public_url: &str,
 ) -> Result<Option<Finding>, StoreError> {
-    let row = sqlx::query_as!(
+    Ok(read_all(executor, &[id], public_url).await?.pop())
+}
+
+/// Those of these findings that there are.
+pub(super) async fn read_all(
+    executor: impl sqlx::PgExecutor<'_>,
+    ids: &[i64],
+    public_url: &str,
+) -> Result<Vec<Finding>, StoreError> {
+    let rows = sqlx::query_as!(
         Row,
         r#"
         select
@@ -331,13 +340,13 @@ pub(super) async fn read(
             ), 0)::bigint as "occurrences_24h!",
             first_seen, last_seen, opened_at, resolved_at, reopened, muted_until, 0::bigint as "place!"
         from findings f
-        where fingerprint = $1
+        where fingerprint = any($1)
         "#,
-        id,
+        ids,
     )
-    .fetch_optional(executor)
+    .fetch_all(executor)
     .await?;
-    Ok(row.map(|row| listed(row, public_url)).transpose()?.map(|listed| listed.finding))
+    rows.into_iter().map(|row| Ok(listed(row, public_url)?.finding)).collect()
 }
 
 fn listed(row: Row, public_url: &str) -> Result<Listed, StoreError> {

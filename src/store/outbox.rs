@@ -20,7 +20,9 @@ pub struct Change {
     pub at: OffsetDateTime,
     /// The finding as it is now. Its `url` is filled in by whoever tells.
     pub finding: Finding,
-    /// What it was before; `None` for one that was never seen.
+    /// Severity that people know: what this tells them or, where something ends, what they were told before.
+    pub told: Severity,
+    /// What it was before, with the severity that people knew; `None` for one that was never seen.
     pub previous: Option<(Status, Severity)>,
     /// The latest trace that shows it; `None` when none is left.
     pub example: Option<Example>,
@@ -44,6 +46,15 @@ pub struct NewDelivery {
     pub payload: String,
 }
 
+/// How fast one receiver may be posted to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Allowance {
+    /// Requests at once.
+    pub at_once: u32,
+    /// Requests in a minute of the clock, by all replicas.
+    pub per_minute: u32,
+}
+
 /// A delivery that is due and ours to try, until its lease ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DueDelivery {
@@ -53,6 +64,7 @@ pub struct DueDelivery {
     pub payload: String,
     /// Tries, this one included.
     pub attempts: u32,
+    receiver: String,
     claim: i64,
 }
 
@@ -72,6 +84,8 @@ pub enum Tried {
         why: String,
         /// Pause until then.
         wait: Duration,
+        /// Pause that the receiver asked for, whatever it is to be told.
+        pause: Duration,
     },
     /// It will not be tried again.
     Dead {
@@ -83,15 +97,19 @@ pub enum Tried {
 }
 
 impl Store {
-    /// Takes deliveries of one receiver that are due, oldest first. One that tells a later change of a finding waits
-    /// until the earlier ones are through or dead. Whoever takes them has `lease` to say how it ended; after that
-    /// another may try, so a receiver may get one twice, under one id.
+    /// Takes deliveries of one receiver that are due, oldest first, as many as it allows. One that tells a later
+    /// change of a finding waits until the earlier ones are through or dead. Whoever takes them has `lease` to say how it
+    /// ended; after that another may try, so a receiver may get one twice, under one id.
     pub async fn claim_deliveries(
         &self,
         receiver: &str,
         lease: Duration,
-        most: u32,
+        allowance: Allowance,
     ) -> Result<Vec<DueDelivery>, StoreError> {
+        let most = self.room(receiver, allowance).await?;
+        if most == 0 {
+            return Ok(Vec::new());
+        }
         let claim: i64 = rand::random();
         let rows = sqlx::query!(
             r#"
@@ -130,16 +148,90 @@ impl Store {
             id: row.id,
             payload: row.payload,
             attempts: row.attempts.unsigned_abs(),
+            receiver: receiver.to_owned(),
             claim,
         });
-        Ok(due.collect())
+        let due: Vec<DueDelivery> = due.collect();
+        self.count_tries(receiver, due.len()).await?;
+        Ok(due)
+    }
+
+    /// Requests that may be made now. Replicas that ask at once may each take what is left, so a minute may see a few
+    /// more.
+    async fn room(&self, receiver: &str, allowance: Allowance) -> Result<u32, StoreError> {
+        let left = sqlx::query_scalar!(
+            r#"
+            select
+                case when now() < paused_until then 0
+                    when minute = date_trunc('minute', now()) then $2 - tries
+                    else $2
+                end as "left!"
+            from receivers
+            where name = $1
+            "#,
+            receiver,
+            i32::try_from(allowance.per_minute).unwrap_or(i32::MAX)
+        )
+        .fetch_optional(self.pool())
+        .await?;
+        Ok(left.map_or(allowance.per_minute, |left| left.max(0).unsigned_abs()).min(allowance.at_once))
+    }
+
+    async fn count_tries(&self, receiver: &str, tries: usize) -> Result<(), StoreError> {
+        if tries == 0 {
+            return Ok(());
+        }
+        sqlx::query!(
+            r#"
+            insert into receivers as r (name, minute, tries)
+            values ($1, date_trunc('minute', now()), $2)
+            on conflict (name) do update
+            set minute = excluded.minute,
+                tries = excluded.tries + case when r.minute = excluded.minute then r.tries else 0 end
+            "#,
+            receiver,
+            i32::try_from(tries).unwrap_or(i32::MAX)
+        )
+        .execute(self.pool())
+        .await?;
+        Ok(())
+    }
+
+    /// Writes down how a receiver took a request: its health, and the pause that it asked for.
+    pub async fn note_try(&self, receiver: &str, tried: &Tried) -> Result<(), StoreError> {
+        let (status, why, pause) = match tried {
+            Tried::Delivered { status } => (Some(*status), None, Duration::ZERO),
+            Tried::Retry { status, why, pause, .. } => (*status, Some(why), *pause),
+            Tried::Dead { status, why } => (*status, Some(why), Duration::ZERO),
+        };
+        sqlx::query!(
+            r#"
+            insert into receivers as r (name, tried_at, status, error, failing_since, paused_until)
+            values (
+                $1, now(), $2, $3, case when $3::text is not null then now() end, now() + make_interval(secs => $4)
+            )
+            on conflict (name) do update
+            set tried_at = excluded.tried_at,
+                status = excluded.status,
+                error = excluded.error,
+                failing_since = case when excluded.error is not null then coalesce(r.failing_since, now()) end,
+                paused_until = greatest(r.paused_until, excluded.paused_until)
+            "#,
+            receiver,
+            status.map(i32::from),
+            why,
+            pause.as_secs_f64()
+        )
+        .execute(self.pool())
+        .await?;
+        Ok(())
     }
 
     /// Writes down how a try ended; `false` if its lease had ended and another took it over, who will say.
     pub async fn end_delivery(&self, due: &DueDelivery, tried: &Tried) -> Result<bool, StoreError> {
         let (state, status, why, wait) = match tried {
             Tried::Delivered { status } => ("delivered", Some(*status), None, Duration::ZERO),
-            Tried::Retry { status, why, wait } => ("pending", *status, Some(why), *wait),
+            Tried::Retry { status, why, wait, .. } => ("pending", *status, Some(why), *wait),
             Tried::Dead { status, why } => ("dead", *status, Some(why), Duration::ZERO),
         };
         let ended = sqlx::query!(
@@ -163,18 +255,24 @@ impl Store {
         )
         .execute(self.pool())
         .await?;
+        self.note_try(&due.receiver, tried).await?;
         Ok(ended.rows_affected() == 1)
     }
 
-    /// Deliveries of one receiver that wait.
-    pub async fn count_pending_deliveries(&self, receiver: &str) -> Result<i64, StoreError> {
-        let count = sqlx::query_scalar!(
-            r#"select count(*) as "count!" from deliveries where receiver = $1 and state = 'pending'"#,
+    /// Deliveries of one receiver that wait, and for how long the oldest has.
+    pub async fn waiting_deliveries(&self, receiver: &str) -> Result<(i64, Duration), StoreError> {
+        let waiting = sqlx::query!(
+            r#"
+            select count(*) as "count!", extract(epoch from now() - min(created_at))::float8 as lag_seconds
+            from deliveries
+            where receiver = $1 and state = 'pending'
+            "#,
             receiver,
         )
         .fetch_one(self.pool())
         .await?;
-        Ok(count)
+        let lag = Duration::try_from_secs_f64(waiting.lag_seconds.unwrap_or_default()).unwrap_or_default();
+        Ok((waiting.count, lag))
     }
 
     /// Gives up deliveries to receivers that the settings no longer name; nobody would ever try them.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicI64, AtomicU64};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use prometheus_client::encoding::{EncodeLabelSet, text::encode};
 use prometheus_client::metrics::counter::Counter;
@@ -79,6 +80,7 @@ struct Inner {
     findings: Family<FindingLabels, Gauge<i64, AtomicI64>>,
     deliveries: Family<ReceiverOutcome, Counter>,
     deliveries_pending: Family<Receiver, Gauge>,
+    delivery_lag: Family<Receiver, Gauge<f64, AtomicU64>>,
     database_up: Gauge,
     loop_failures: Family<Loop, Counter>,
     loop_steps: Mutex<BTreeMap<&'static str, Option<OffsetDateTime>>>,
@@ -123,6 +125,7 @@ impl Metrics {
             findings: Family::default(),
             deliveries: Family::default(),
             deliveries_pending: Family::default(),
+            delivery_lag: Family::default(),
             database_up: Gauge::default(),
             loop_failures: Family::default(),
             loop_steps: Mutex::default(),
@@ -249,15 +252,18 @@ impl Metrics {
         }
     }
 
-    /// One try of a delivery ended. `outcome`: `delivered`, `retry`, `dead`.
+    /// One try of a delivery ended. `outcome`: `delivered`, `retry`, `dead`; `refreshed`, `not_refreshed` where a receiver
+    /// was told again of what still fires.
     pub fn delivery(&self, receiver: &str, outcome: &str) {
         let labels = ReceiverOutcome { receiver: receiver.to_owned(), outcome: outcome.to_owned() };
         self.0.deliveries.get_or_create(&labels).inc();
     }
 
-    /// Deliveries that wait, per receiver.
-    pub fn deliveries_pending(&self, receiver: &str, count: i64) {
-        self.0.deliveries_pending.get_or_create(&Receiver { receiver: receiver.to_owned() }).set(count);
+    /// Deliveries that wait for one receiver, and for how long the oldest has.
+    pub fn deliveries_pending(&self, receiver: &str, count: i64, lag: Duration) {
+        let labels = Receiver { receiver: receiver.to_owned() };
+        self.0.deliveries_pending.get_or_create(&labels).set(count);
+        self.0.delivery_lag.get_or_create(&labels).set(lag.as_secs_f64());
     }
 
     /// Whether the last statement reached the database.
@@ -360,6 +366,7 @@ impl Inner {
         registry.register("findings", "Findings by rule, status and severity", self.findings.clone());
         registry.register("deliveries", "Tries of deliveries by outcome", self.deliveries.clone());
         registry.register("deliveries_pending", "Deliveries that wait", self.deliveries_pending.clone());
+        registry.register("delivery_lag_seconds", "Age of the oldest that waits", self.delivery_lag.clone());
         registry.register(
             "database_up",
             "1 when the last statement reached the database",

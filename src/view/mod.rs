@@ -3,6 +3,7 @@
 //!
 //! Nothing here knows JSON's shapes of the API or HTML.
 
+mod alerts;
 mod cursor;
 pub mod decide;
 mod failure;
@@ -19,6 +20,7 @@ mod traces;
 
 use std::sync::Arc;
 
+pub use alerts::{DeliveryFilter, Health, STATES, State, Tested};
 pub use cursor::Cursor;
 pub use failure::Failure;
 pub use filter::{Filter, SORTS};

@@ -25,6 +25,7 @@ pub(super) enum Section {
     Traces,
     Services,
     Rules,
+    Alerts,
     Status,
     /// Reached from the others.
     Elsewhere,
@@ -78,6 +79,7 @@ impl Page {
                             (link(Section::Traces, "/traces", "Traces"))
                             (link(Section::Services, "/services", "Services"))
                             (link(Section::Rules, "/rules", "Rules"))
+                            (link(Section::Alerts, "/alerts", "Alerts"))
                             (link(Section::Status, "/status", "Status"))
                         }
                     }

@@ -3,6 +3,7 @@
 //! Nothing comes from elsewhere and nothing runs; what spans say is text, whatever it looks like. What people decide is
 //! sent by forms of ours, and by no other page.
 
+mod alerts;
 mod chart;
 mod decide;
 mod error;
@@ -51,6 +52,9 @@ pub fn router(shown: Shown) -> Router {
         .route("/services/{name}", get(services::show))
         .route("/rules", get(rules::list))
         .route("/rules/{id}", get(rules::show))
+        .route("/alerts", get(alerts::show))
+        .route("/alerts/receivers/{name}/test", post(alerts::test))
+        .route("/alerts/deliveries/{id}/retry", post(alerts::retry))
         .route("/assets/style.css", get(style))
         .route("/assets/icon.svg", get(icon))
         .fallback(nothing_here)

@@ -132,6 +132,7 @@ fn fields(source: &str, name: &str) -> Vec<(String, Vec<String>)> {
 fn example() -> String {
     let (config, section) =
         (include_str!("../../src/config.rs"), include_str!("../../src/config/section.rs"));
+    let receiver = include_str!("../../src/config/receiver.rs");
     let defaults = toml::Table::try_from(Config::default()).unwrap();
     let examples: toml::Table = EXAMPLES.parse().unwrap();
     let mut text = String::from(
@@ -142,7 +143,7 @@ fn example() -> String {
     for (name, doc) in fields(config, "Config") {
         match name.as_str() {
             "rules" => rules(&mut text),
-            "receivers" => receivers(&mut text, section, &doc, &examples),
+            "receivers" => receivers(&mut text, receiver, &doc, &examples),
             _ => {
                 writeln!(text, "\n# {}\n[{name}]", doc.join(" ")).unwrap();
                 let known = defaults[&name].as_table().unwrap();

@@ -82,7 +82,7 @@ async fn a_fresh_database_is_migrated_and_answers() {
     .fetch_one(&database.pool)
     .await
     .unwrap();
-    assert_eq!(views, 2);
+    assert_eq!(views, 8);
 }
 
 #[tokio::test]

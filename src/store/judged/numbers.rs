@@ -102,12 +102,9 @@ pub(super) async fn derive(
     update_findings(connection, &derived).await?;
     for one in derived {
         if let Some(event) = one.event {
-            let worst = match event {
-                // What people know, not what the last look but one derived.
-                Event::Escalated => one.sums.told_severity.unwrap_or(one.sums.severity),
-                _ => one.sums.told_severity.map_or(one.sums.severity, |told| told.max(one.sums.severity)),
-            };
-            let was = (one.before, severity(worst)?);
+            // What people know, not what the last look but one derived.
+            let known = one.sums.told_severity.unwrap_or(one.sums.severity);
+            let was = (one.before, severity(known)?);
             let moved = Moved {
                 fingerprint: one.sums.fingerprint,
                 event,

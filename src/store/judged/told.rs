@@ -6,7 +6,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::super::error::StoreError;
-use super::super::findings::read;
+use super::super::findings::{read, severity};
 use super::{Tell, TryError};
 use crate::findings::life::{Event, Status};
 use crate::findings::shape::Handling;
@@ -38,9 +38,17 @@ pub(in crate::store) async fn put_into_outbox(
     if finding.claim.handling == Handling::Muted && moved.event != Event::Muted {
         return Ok(());
     }
+    let told =
+        sqlx::query_scalar!("select told_severity from findings where fingerprint = $1", moved.fingerprint)
+            .fetch_one(&mut *connection)
+            .await?;
+    // What is not open any more was told of before.
+    let before = || moved.previous.map_or(finding.claim.severity, |(_, severity)| severity);
+    let told = told.map_or_else(|| Ok(before()), severity)?;
     let example = moved.example_trace_id.zip(moved.example_why);
     let example = example.map(|(trace, why)| Example { trace_id: TraceId(trace.as_u128()), why });
-    let change = Change { event: moved.event, at: moved.at, finding, previous: moved.previous, example };
+    let change =
+        Change { event: moved.event, at: moved.at, finding, told, previous: moved.previous, example };
     let told = tell(&change);
     let ids: Vec<Uuid> = told.iter().map(|_| Uuid::now_v7()).collect();
     let (receivers, payloads): (Vec<String>, Vec<String>) =

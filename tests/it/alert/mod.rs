@@ -1,5 +1,9 @@
 //! From a change to a receiver that has heard of it: signed, in order, at least once, and never inwards.
 
+mod alertmanager;
+mod formats;
+mod pace;
+mod page;
 pub(crate) mod peer;
 mod told;
 
@@ -14,7 +18,7 @@ use debunk::findings::{Fingerprint, Judged, Judgement, Summary};
 use debunk::loops::{Deliver, Progress, Schedule};
 use debunk::model::{SpanId, TraceId};
 use debunk::rules::{Confidence, Fallacy, Severity};
-use debunk::store::{Change, Claims, Example, Finished, Policy, Tried};
+use debunk::store::{Allowance, Change, Claims, Example, Finished, Policy, Tried};
 use debunk::telemetry::Metrics;
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -33,13 +37,16 @@ fn settings(url: &str, more: &str) -> (config::Receiver, tempfile::NamedTempFile
 }
 
 fn receivers(url: &str) -> Receivers {
-    let (settings, _secret) = settings(url, "allow_private = true\ntimeout = \"500ms\"");
+    let more = "allow_private = true\ntimeout = \"500ms\"\nmax_per_minute = 1000";
+    let (settings, _secret) = settings(url, more);
     Receivers::open(&[settings], "http://127.0.0.1:4320").unwrap()
 }
 
 fn only(receivers: &Receivers) -> Receiver {
     receivers.iter().next().unwrap().clone()
 }
+
+const PACE: Allowance = Allowance { at_once: 4, per_minute: 1_000 };
 
 /// Real pauses, but short.
 fn quick() -> Schedule {
@@ -80,6 +87,7 @@ fn change(fingerprint: i64, event: Event) -> Change {
             muted_until: None,
             url: String::new(),
         },
+        told: Severity::High,
         previous: Some((Status::Candidate, Severity::High)),
         example: Some(Example { trace_id: TraceId(7), why: "10 items, one call each".to_owned() }),
     }
@@ -130,7 +138,7 @@ async fn row(database: &Database, id: Uuid) -> Row {
 /// Steps until nothing waits.
 async fn deliver_all(deliver: &Deliver, database: &Database) {
     let started = Instant::now();
-    while database.store.count_pending_deliveries("ops").await.unwrap() > 0 {
+    while database.store.waiting_deliveries("ops").await.unwrap().0 > 0 {
         if deliver.step().await.unwrap() == Progress::Idle {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -227,7 +235,7 @@ async fn who_lost_the_lease_writes_nothing() {
     let database = Database::fresh().await;
     let receivers = receivers("http://127.0.0.1:9/");
     let id = enqueue(&database, &receivers, &change(1, Event::Opened), 1).await;
-    let claim = || database.store.claim_deliveries("ops", Duration::from_millis(1), 4);
+    let claim = || database.store.claim_deliveries("ops", Duration::from_millis(1), PACE);
     let [slow] = claim().await.unwrap().try_into().unwrap();
     tokio::time::sleep(Duration::from_millis(20)).await;
     let [quick] = claim().await.unwrap().try_into().unwrap();

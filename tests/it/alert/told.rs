@@ -65,6 +65,11 @@ async fn a_receiver_that_is_gone_is_left_alone_and_what_it_is_to_be_told_waits()
         (&json!(true), &json!(1), &json!(1))
     );
     assert!(health["oldest_pending_at"].is_string() && health["last_delivered_at"].is_null(), "{health}");
+    assert_eq!(
+        (&health["state"], &health["last_status"], &health["last_error"]),
+        (&json!("disabled"), &json!(410), &json!("answered 410 Gone"))
+    );
+    assert!(health["last_tried_at"].is_string() && health["failing_since"].is_string(), "{health}");
 
     // The next start opens it anew.
     let receivers = super::receivers(&peer.url);
