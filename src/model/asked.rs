@@ -41,6 +41,13 @@ impl Facts {
         }
     }
 
+    /// A database of which one request is one transaction, as its clients use it: what it failed at is not rolled back
+    /// with something else.
+    pub fn is_own_transaction(&self) -> bool {
+        const SYSTEMS: &[&str] = &["cassandra", "mongodb", "aws.dynamodb", "elasticsearch", "opensearch"];
+        self.role == Role::Db && self.db.system.as_deref().is_some_and(|system| SYSTEMS.contains(&system))
+    }
+
     /// It goes on where the one before stopped: the next rows of a cursor, the next job of a queue, the next part of
     /// a transfer. One request for all of them is what it avoids.
     pub fn takes_the_next(&self) -> bool {

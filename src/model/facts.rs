@@ -305,6 +305,8 @@ pub struct Facts {
     pub port: Option<u16>,
     /// Class of the requested host.
     pub host_class: HostClass,
+    /// The host is storage, a queue or a database that a cloud provider lets.
+    pub rented: bool,
     /// Socket address of the peer.
     pub peer_ip: Option<IpAddr>,
     /// Peer service by name, where the client said it.

@@ -7,7 +7,7 @@ use super::db::Reading;
 use super::errors::Errors;
 use super::library::{self, Library};
 use super::url::Url;
-use super::{effect, http, idempotency, messages, outcome, secrets, template};
+use super::{effect, host, http, idempotency, messages, outcome, secrets, template};
 use crate::model::{Basis, EffectClass, Facts, Kind, MessagingOperation, Role, Status};
 
 const MOST_TOKENS: usize = 16;
@@ -27,6 +27,7 @@ pub(super) fn of(sent: &otlp::Span, kind: Kind, status: Status, library: Library
     facts.always_records_code = library.always_records_code;
     fill_protocols(&mut facts, &attributes, sent, kind, url.as_ref());
     let target = attributes.host.target(kind, url.as_ref());
+    facts.rented = target.host.as_deref().is_some_and(host::is_rented);
     facts.host = target.host;
     facts.host_source = target.source;
     facts.port = target.port;

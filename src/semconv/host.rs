@@ -107,6 +107,23 @@ fn parse_ip(text: &str) -> Option<IpAddr> {
     Some(address.to_canonical())
 }
 
+/// Parts of a cloud that are rented rather than somebody else's: their owners are the account's.
+const RENTED: &[&str] = &[
+    "amazonaws.com",
+    "googleapis.com",
+    "windows.net",
+    "azure.com",
+    "azure.net",
+    "aliyuncs.com",
+    "digitaloceanspaces.com",
+    "cloudflarestorage.com",
+];
+
+/// The host is storage, a queue or a database that a cloud provider lets.
+pub(super) fn is_rented(host: &str) -> bool {
+    RENTED.iter().any(|domain| host.strip_suffix(domain).is_some_and(|rest| rest.ends_with('.')))
+}
+
 /// Where a host is, as its name or address tells.
 pub(super) fn class(host: &str, peer: Option<IpAddr>) -> HostClass {
     let address = host.parse::<IpAddr>().ok().map(|address| address.to_canonical());
@@ -170,6 +187,12 @@ mod tests {
         ] {
             assert_eq!(class(host, None), place, "{host}");
         }
+    }
+
+    #[test]
+    fn what_a_cloud_lets_is_no_third_partys() {
+        assert!(is_rented("bucket.s3.eu-west-1.amazonaws.com") && is_rented("storage.googleapis.com"));
+        assert!(!is_rented("api.notamazonaws.com") && !is_rented("amazonaws.com.evil.com"));
     }
 
     #[test]

@@ -109,7 +109,8 @@ impl Offset {
 /// Calls between two clocks.
 struct Pair<'t> {
     offset: Offset,
-    calls: Vec<(Attempt<'t>, Unit<'t>, Offset)>,
+    calls: usize,
+    shown: Vec<(Attempt<'t>, Unit<'t>, Offset)>,
 }
 
 /// Finds pairs of hosts whose clocks disagree.
@@ -125,9 +126,12 @@ pub(crate) fn inspect(trace: &Trace, limits: &Thresholds) -> Vec<Occurrence> {
         let offset = Offset::of(attempt, server);
         let (key, told) =
             if own < other { ((own, other), offset) } else { ((other, own), offset.reversed()) };
-        let pair = pairs.entry(key).or_insert_with(|| Pair { offset: told, calls: Vec::new() });
+        let pair = pairs.entry(key).or_insert_with(|| Pair { offset: told, calls: 0, shown: Vec::new() });
         pair.offset = pair.offset.and(told);
-        pair.calls.push((attempt, server, told));
+        pair.calls += 1;
+        if pair.shown.len() < MOST_SHOWN {
+            pair.shown.push((attempt, server, told));
+        }
     }
     let off = pairs.into_iter().filter(|(_, pair)| is_off(pair, limits));
     off.map(|(clocks, pair)| occurrence(clocks, &pair)).collect()
@@ -148,7 +152,7 @@ fn answered_by(attempt: Attempt<'_>) -> Option<Unit<'_>> {
 
 fn is_off(pair: &Pair<'_>, limits: &Thresholds) -> bool {
     let Offset { least, most, certain } = pair.offset;
-    limits.min_calls <= pair.calls.len()
+    limits.min_calls <= pair.calls
         && least <= most
         && limits.min_offset.ns() <= pair.offset.by().abs()
         && certain
@@ -157,7 +161,7 @@ fn is_off(pair: &Pair<'_>, limits: &Thresholds) -> bool {
 fn occurrence((first, second): (&str, &str), pair: &Pair<'_>) -> Occurrence {
     let by = pair.offset.by();
     let (ahead, behind) = if by < 0 { (second, first) } else { (first, second) };
-    let evidence = pair.calls.iter().take(MOST_SHOWN).flat_map(|(attempt, server, offset)| {
+    let evidence = pair.shown.iter().flat_map(|(attempt, server, offset)| {
         let between = format!("{} to {} ms apart", ms(offset.least), ms(offset.most));
         let begun = server.span().start_ns.saturating_sub(attempt.start_ns());
         [
@@ -165,7 +169,7 @@ fn occurrence((first, second): (&str, &str), pair: &Pair<'_>) -> Occurrence {
             Evidence::new(server.owner(), "server", format!("begins {} ms after its call", ms(begun))),
         ]
     });
-    let (attempt, server, _) = pair.calls[0];
+    let (attempt, server, _) = pair.shown[0];
     Occurrence {
         at: attempt.at(),
         variant: "skew",
@@ -175,7 +179,7 @@ fn occurrence((first, second): (&str, &str), pair: &Pair<'_>) -> Occurrence {
         why: format!(
             "the clock of {ahead} is at least {} ms ahead of that of {behind}, by {} calls",
             ms(by.saturating_abs()),
-            pair.calls.len()
+            pair.calls
         ),
         evidence: evidence.collect(),
         cost: Cost::default(),

@@ -128,7 +128,9 @@ fn connection<'t>(trace: &'t Trace, at: SpanIdx, limits: &Thresholds) -> Option<
     };
     let (host, class) = asked.or_else(reached)?;
     let elsewhere = matches!(class, HostClass::Private | HostClass::Public);
-    (ours && elsewhere).then_some(Connection { at, span, tls, call, host })
+    // A pool may hang a connection under whatever request was at hand; alone, it is what its trace is about.
+    let placed = call.is_some() || trace.unit_of(at).attempts().len() == 0;
+    (ours && elsewhere && placed).then_some(Connection { at, span, tls, call, host })
 }
 
 fn weaknesses(connection: &Connection<'_>, limits: &Thresholds) -> Vec<Weakness> {
@@ -234,6 +236,26 @@ mod tests {
         ] {
             assert_eq!(found(PUBLIC, tls), expected, "{tls}");
         }
+    }
+
+    #[test]
+    fn a_connection_belongs_to_the_call_that_waited_for_it_or_stands_alone() {
+        let kinds = |drawing: &str| {
+            let found = inspect(&sketch::parse(drawing).unwrap().trace(), &Thresholds::default());
+            found.into_iter().map(|found| (found.variant, found.evidence.len())).collect::<Vec<_>>()
+        };
+        let beside = "\
+|==============| kiosk  server  GET /parcel
+| ==========   |   kiosk  client  GET /v2  {url.full=https://api.ship.com/v2, server.port=443}
+| ===          |   kiosk  local  tls.connect  {tls.protocol=TLSv1.1}
+| =            |     kiosk  local  tcp.connect  {server.address=api.ship.com, server.port=443}
+";
+        assert_eq!(kinds(beside), [("version", 2)]);
+        assert_eq!(kinds(&beside.replace("server.address=api.ship.com", "server.address=api.other.com")), []);
+        let alone = "\
+|===| kiosk  local  TLS client handshake api.ship.com  {server.address=api.ship.com, tls.protocol.name=tls, tls.protocol.version=1.0}
+";
+        assert_eq!(kinds(alone), [("version", 1)]);
     }
 
     #[test]

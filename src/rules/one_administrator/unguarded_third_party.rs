@@ -43,18 +43,6 @@ use serde::{Deserialize, Serialize};
 use crate::model::{Attempt, Call, HostClass, Kind, Outcome, Role, Trace, Unit};
 use crate::rules::{Confidence, Cost, Evidence, Harm, Occurrence, told};
 
-/// Parts of a cloud that are rented rather than somebody else's.
-const RENTED: &[&str] = &[
-    "amazonaws.com",
-    "googleapis.com",
-    "windows.net",
-    "azure.com",
-    "azure.net",
-    "aliyuncs.com",
-    "digitaloceanspaces.com",
-    "cloudflarestorage.com",
-];
-
 /// Registries under which names are given out one level further down: `example.co.uk`.
 const SECOND_LEVEL: &[&str] = &["co", "com", "net", "org", "gov", "ac", "edu", "or", "ne", "go"];
 
@@ -108,7 +96,7 @@ fn foreign_host<'t>(attempt: Attempt<'t>, limits: &Thresholds) -> Option<&'t str
     let remote = matches!(facts.role, Role::Http | Role::Rpc | Role::Remote);
     let is_below =
         |known: &str| host == known || host.strip_suffix(known).is_some_and(|rest| rest.ends_with('.'));
-    let own = RENTED.iter().copied().chain(limits.own_hosts.iter().map(String::as_str)).any(is_below);
+    let own = facts.rented || limits.own_hosts.iter().any(|known| is_below(known));
     let foreign = remote
         && facts.host_class == HostClass::Public
         && host.parse::<std::net::IpAddr>().is_err()

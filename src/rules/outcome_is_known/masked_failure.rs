@@ -88,6 +88,7 @@ pub(crate) fn inspect(trace: &Trace, _: &Thresholds) -> Vec<Occurrence> {
 
 fn answered_well(unit: Unit<'_>) -> bool {
     unit.span().kind == Kind::Server
+        && unit.calls().any(Call::failed)
         && unit.claims_success()
         && !unit.leaves_open()
         && unit.is_whole()

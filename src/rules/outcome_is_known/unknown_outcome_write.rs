@@ -58,9 +58,6 @@ use serde::{Deserialize, Serialize};
 use crate::model::{Attempt, Call, Effect, EffectClass, Kind, Outcome, Role, Trace, Unit};
 use crate::rules::{Confidence, Cost, Evidence, Harm, Occurrence, Unresolved, told};
 
-/// Databases in which one request is one transaction, as far as their clients use them.
-const SINGLE_REQUEST: &[&str] = &["cassandra", "mongodb", "aws.dynamodb", "elasticsearch", "opensearch"];
-
 /// Whether it is told.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
@@ -86,10 +83,7 @@ pub(crate) fn inspect(trace: &Trace, _: &Thresholds) -> Vec<Occurrence> {
 
 /// All that its service did for someone is in the trace. What a lone client span was followed by is in others.
 fn can_be_judged(unit: Unit<'_>) -> bool {
-    !unit.is_self_defence()
-        && unit.is_whole()
-        && !unit.leaves_open()
-        && !matches!(unit.span().kind, Kind::Client | Kind::Producer)
+    !unit.is_self_defence() && unit.is_whole() && !matches!(unit.span().kind, Kind::Client | Kind::Producer)
 }
 
 /// One for each operation of a callee: of several that were lost the last, which most could still have settled least.
@@ -103,7 +97,8 @@ fn of_unit(unit: Unit<'_>) -> Vec<Occurrence> {
         }
     }
     let is_open = |attempt: Attempt<'_>| {
-        !(attempt.is_looked_up()
+        !(unit.leaves_open()
+            || attempt.is_looked_up()
             || attempt.is_repeated_well()
             || attempt.is_retried_well()
             || attempt.is_undone())
@@ -121,7 +116,7 @@ fn changes_something(call: Call<'_>) -> bool {
     let facts = call.facts();
     let lasting = match call.role() {
         Role::Http | Role::Rpc | Role::Cloud | Role::Remote => true,
-        Role::Db => facts.db.system.as_deref().is_some_and(|system| SINGLE_REQUEST.contains(&system)),
+        Role::Db => facts.is_own_transaction(),
         _ => call.is_publish(),
     };
     lasting
