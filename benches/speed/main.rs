@@ -20,6 +20,8 @@ mod judge;
 #[path = "../../tests/it/support/process.rs"]
 #[expect(dead_code, reason = "tests ask more of it")]
 mod process;
+#[path = "../../tests/it/support/raw.rs"]
+mod raw;
 mod reference;
 mod scan;
 mod traffic;

@@ -68,10 +68,10 @@ impl Rejections {
         format!("{total} {spans} rejected ({}); the first: {first}", reasons.join(", "))
     }
 
-    /// Counts a span that is taken out.
-    pub fn add(&mut self, reason: Reason, span: &Span) {
+    /// Counts a span that is taken out, by its name and by the identifier that was looked at.
+    pub fn add(&mut self, reason: Reason, name: &str, id: &[u8]) {
         self.counts[reason as usize] += 1;
-        self.first.get_or_insert_with(|| describe(reason, span));
+        self.first.get_or_insert_with(|| describe(reason, name, id));
     }
 }
 
@@ -80,16 +80,24 @@ impl Rejections {
 pub fn check(exports: &mut [ResourceSpans]) -> Rejections {
     let mut rejections = Rejections::default();
     for scope_spans in exports.iter_mut().flat_map(|resource_spans| &mut resource_spans.scope_spans) {
-        scope_spans.spans.retain_mut(|span| {
-            settle(span);
-            let reason = wrong(span);
-            if let Some(reason) = reason {
-                rejections.add(reason, span);
-            }
-            reason.is_none()
-        });
+        scope_spans.spans.retain_mut(|span| check_span(span, &mut rejections));
     }
     rejections
+}
+
+/// The same for one span: whether it can be kept.
+pub fn check_span(span: &mut Span, rejections: &mut Rejections) -> bool {
+    settle(span);
+    let reason = wrong(span);
+    if let Some(reason) = reason {
+        let id = match reason {
+            Reason::SpanId => &span.span_id,
+            Reason::ParentId => &span.parent_span_id,
+            _ => &span.trace_id,
+        };
+        rejections.add(reason, &span.name, id);
+    }
+    reason.is_none()
 }
 
 fn settle(span: &mut Span) {
@@ -115,20 +123,20 @@ fn wrong(span: &Span) -> Option<Reason> {
     orphaned.then_some(Reason::ParentId)
 }
 
-fn describe(reason: Reason, span: &Span) -> String {
+fn describe(reason: Reason, name: &str, id: &[u8]) -> String {
     // The name is the sender's own and may be anything: quoted, escaped and short.
-    let name: String = span.name.chars().take(64).collect();
-    let (field, id, expected) = match reason {
+    let name: String = name.chars().take(64).collect();
+    let (field, expected) = match reason {
         Reason::OwnService => {
             return format!(
                 "span {name:?} is of this service itself; telemetry.otlp_endpoint asks for those"
             );
         }
-        Reason::TraceId => ("trace_id", &span.trace_id, 16),
-        Reason::SpanId => ("span_id", &span.span_id, 8),
-        Reason::ParentId => ("parent_span_id", &span.parent_span_id, 8),
+        Reason::TraceId => ("trace_id", 16),
+        Reason::SpanId => ("span_id", 8),
+        Reason::ParentId => ("parent_span_id", 8),
         Reason::TraceSize => {
-            let trace = TraceId::from_bytes(&span.trace_id).map(|id| id.to_string()).unwrap_or_default();
+            let trace = TraceId::from_bytes(id).map(|id| id.to_string()).unwrap_or_default();
             return format!("span {name:?} is one too many of trace {trace}");
         }
     };

@@ -1,16 +1,19 @@
 //! Bytes to spans: OTLP as protobuf and as JSON, compressed or not, from a request or from files.
 //!
 //! Everything here takes hostile input, so nothing here takes memory without asking for it first: callers pass
-//! [`Room`], which says how much there is. It does not judge single spans (a wrong id is the door's business) and
-//! does not read attributes.
+//! [`Room`], which says how much there is. It does not judge single spans (a wrong id is the door's business). Of
+//! attributes it knows the form, and asks `semconv` whether there is a secret in them.
 
 pub mod bounded;
 pub mod check;
 mod fields;
 pub mod file;
+pub mod items;
 mod json;
 pub mod otlp;
+pub mod plain;
 mod weight;
+mod wire;
 
 use std::fmt;
 

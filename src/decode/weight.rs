@@ -10,6 +10,7 @@ use opentelemetry_proto::tonic::common::v1::{AnyValue, EntityRef, KeyValue};
 use opentelemetry_proto::tonic::trace::v1::span::{Event, Link};
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
 
+use super::wire::varint;
 use super::{MAX_DEPTH, Malformed, Place};
 
 /// Messages with something inside that repeats.
@@ -78,8 +79,25 @@ impl Message {
 
 /// Bytes that the decoded form of a request takes, at most.
 pub(super) fn of_request(bytes: &[u8]) -> Result<usize, Malformed> {
+    of(Message::Request, bytes)
+}
+
+/// The same of a resource, a scope and a span alone.
+pub(super) fn of_resource(bytes: &[u8]) -> Result<usize, Malformed> {
+    of(Message::Resource, bytes)
+}
+
+pub(super) fn of_scope(bytes: &[u8]) -> Result<usize, Malformed> {
+    of(Message::Scope, bytes)
+}
+
+pub(super) fn of_span(bytes: &[u8]) -> Result<usize, Malformed> {
+    of(Message::Span, bytes)
+}
+
+fn of(message: Message, bytes: &[u8]) -> Result<usize, Malformed> {
     let mut scan = Scan { start: bytes.as_ptr().addr(), weight: 0 };
-    scan.message(Message::Request, bytes, 0)?;
+    scan.message(message, bytes, 0)?;
     Ok(scan.weight)
 }
 
@@ -163,19 +181,6 @@ impl Scan {
     fn at(&self, rest: &[u8], why: impl std::fmt::Display) -> Malformed {
         Malformed::at(Place::Byte(rest.as_ptr().addr() - self.start), why)
     }
-}
-
-fn varint(rest: &mut &[u8]) -> Option<u64> {
-    let mut value = 0;
-    for shift in (0..70).step_by(7) {
-        let (byte, after) = rest.split_first()?;
-        *rest = after;
-        value |= u64::from(byte & 0x7f).checked_shl(shift).unwrap_or(0);
-        if byte & 0x80 == 0 {
-            return Some(value);
-        }
-    }
-    None
 }
 
 fn skip(rest: &mut &[u8], bytes: usize) -> Option<()> {

@@ -4,18 +4,16 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use opentelemetry_proto::tonic::trace::v1::ResourceSpans;
 
+use super::Door;
 use super::budget::Share;
-use super::{Door, Own, trim};
+use super::rows::{self, Rules};
 use crate::clock;
-use crate::config::Otlp;
+use crate::decode::DecodeError;
 use crate::decode::bounded::{self, Compression};
-use crate::decode::check::{self, Reason, Rejections};
-use crate::decode::{DecodeError, otlp};
-use crate::semconv::{self, secrets};
-use crate::store::{Batch, Days, WriteError, Written, encode};
-use crate::telemetry::{SERVICE, Sent};
+use crate::decode::check::{Reason, Rejections};
+use crate::store::{Batch, Days, WriteError, Written};
+use crate::telemetry::Sent;
 
 /// How a message is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,24 +74,34 @@ impl Refusal {
     }
 }
 
-/// Bodies below this are decoded where they arrived; larger ones would keep others waiting.
-const SMALL: usize = 64 << 10;
-
 /// Takes an export in. Returns when it is committed, or why it is not.
 pub(super) async fn accept(door: &Door, incoming: Incoming) -> Result<Receipt, Refusal> {
+    let rules = Rules {
+        own: door.own,
+        limits: door.limits_of_spans(),
+        days: Days::new(clock::now().date(), door.retention),
+    };
     let most = door.max_request();
-    let (small, own) = (incoming.bytes.len() < SMALL, door.own);
-    let (mut exports, mut rejections, _share) = work(small, move || read(incoming, most, own)).await?;
-    door.sizes.admit(&mut exports, &mut rejections).await?;
-    let limits = door.limits.clone();
-    let days = Days::new(clock::now().date(), door.retention);
-    let batch = work(small, move || prepare(exports, &limits, &days)).await;
+    let (mut batch, mut rejections, _share) =
+        work(incoming.is_small(), move || read(incoming, most, rules)).await?;
+    door.sizes.admit(&mut batch, &mut rejections).await?;
     let written = door.writer.write(batch).await.map_err(|error| match error {
         WriteError::Full => Refusal::later("bytes", "too many spans wait to be stored"),
         WriteError::Unavailable => away(),
         WriteError::DiskFull => Refusal::later("disk", "the disk of the database is full"),
     })?;
     Ok(Receipt { written, rejections })
+}
+
+impl Incoming {
+    /// It takes less than about a millisecond, so it is read where it arrived; others would keep somebody waiting.
+    fn is_small(&self) -> bool {
+        let most = match (self.encoding, self.compression) {
+            (Encoding::Protobuf, Compression::None) => 256 << 10,
+            _ => 32 << 10,
+        };
+        self.bytes.len() < most
+    }
 }
 
 /// Nothing can be stored, or nobody knows whether it was.
@@ -110,67 +118,40 @@ async fn work<T: Send + 'static>(small: bool, work: impl FnOnce() -> T + Send + 
     done.unwrap_or_else(|failed| std::panic::resume_unwind(failed.into_panic()))
 }
 
-/// Spans that can be kept.
-fn read(
-    incoming: Incoming,
-    most: usize,
-    own: Own,
-) -> Result<(Vec<ResourceSpans>, Rejections, Share), Refusal> {
+/// The rows of spans that can be kept, which from then on are all that is held.
+fn read(incoming: Incoming, most: usize, rules: Rules) -> Result<(Batch, Rejections, Share), Refusal> {
     let Incoming { encoding, compression, bytes, share } = incoming;
-    let mut exports = decode(encoding, compression, bytes, most, &share).map_err(|error| match error {
+    let rows = rows_of(encoding, compression, bytes, most, &share, rules);
+    let (batch, rejections) = rows.map_err(|error| match error {
         DecodeError::Malformed(malformed) => Refusal::Malformed(malformed.to_string()),
         DecodeError::NoRoom(no_room) => super::read::refusal(no_room, most),
     })?;
-    let mut rejections = check::check(&mut exports);
-    if own == Own::Rejected {
-        reject_own(&mut exports, &mut rejections);
-    }
-    Ok((exports, rejections, share))
+    share.keep(batch.bytes());
+    Ok((batch, rejections, share))
 }
 
-fn reject_own(exports: &mut Vec<ResourceSpans>, rejections: &mut Rejections) {
-    exports.retain(|export| {
-        let is_own = semconv::is_of(export, SERVICE);
-        if is_own {
-            let spans = export.scope_spans.iter().flat_map(|of_scope| &of_scope.spans);
-            spans.for_each(|span| rejections.add(Reason::OwnService, span));
-        }
-        !is_own
-    });
-}
-
-/// Their rows.
-fn prepare(mut exports: Vec<ResourceSpans>, limits: &Otlp, days: &Days) -> Batch {
-    // Before anything is cut: half a secret is not recognised, and still half of it.
-    secrets::redact(&mut exports);
-    trim::trim(&mut exports, limits);
-    encode(exports, days)
-}
-
-fn decode(
+fn rows_of(
     encoding: Encoding,
     compression: Compression,
     received: Bytes,
     most: usize,
     share: &Share,
-) -> Result<Vec<ResourceSpans>, DecodeError> {
+    rules: Rules,
+) -> Result<(Batch, Rejections), DecodeError> {
     let room = |bytes| share.take(bytes);
-    let mut held = received.len();
     let bytes = if compression == Compression::None {
         received
     } else {
         let inflated = bounded::inflate(compression, &received, most, &room)?;
+        let compressed = received.len();
         drop(received);
-        share.give_back(std::mem::replace(&mut held, inflated.capacity()));
+        share.give_back(compressed);
         Bytes::from(inflated)
     };
-    let exports = match encoding {
-        Encoding::Protobuf => otlp::protobuf(&bytes, &room),
-        Encoding::Json => otlp::json(&bytes, &room),
-    }?;
-    drop(bytes);
-    share.give_back(held);
-    Ok(exports)
+    match encoding {
+        Encoding::Protobuf => rows::protobuf(rules, &bytes, &room),
+        Encoding::Json => rows::json(rules, &bytes, &room),
+    }
 }
 
 impl Door {

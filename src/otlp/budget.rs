@@ -62,6 +62,19 @@ impl Share {
         Ok(())
     }
 
+    /// Whether there is room for so much at the moment. Takes nothing: who announces much may send nothing.
+    pub(super) fn could_take(&self, bytes: usize) -> Result<(), NoRoom> {
+        if self.budget.most.saturating_sub(bytes) < self.budget.held.load(Ordering::Relaxed) {
+            return Err(NoRoom::Now);
+        }
+        Ok(())
+    }
+
+    /// Holds so much from now on, at the most.
+    pub(super) fn keep(&self, bytes: usize) {
+        self.give_back(self.held.load(Ordering::Relaxed).saturating_sub(bytes));
+    }
+
     /// Gives back some of what it took.
     pub(super) fn give_back(&self, bytes: usize) {
         let bytes = bytes.min(self.held.load(Ordering::Relaxed));
@@ -100,8 +113,13 @@ mod tests {
         assert_eq!(second.take(40), Ok(()));
         first.give_back(1);
         assert_eq!(second.take(1), Ok(()));
+        assert_eq!((first.could_take(0), first.could_take(1)), (Ok(()), Err(NoRoom::Now)));
+        first.keep(70);
+        assert_eq!(second.take(1), Err(NoRoom::Now));
+        first.keep(50);
+        assert_eq!(second.take(9), Ok(()));
         drop(first);
-        assert_eq!(second.take(59), Ok(()));
+        assert_eq!(second.take(50), Ok(()));
         drop(second);
         assert_eq!(budget.held.load(Ordering::Relaxed), 0);
     }

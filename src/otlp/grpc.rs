@@ -99,7 +99,7 @@ pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
 async fn export(door: &Door, request: Request<Body>) -> Result<Receipt, Refusal> {
     let (parts, body) = request.into_parts();
     let named = compression(&parts.headers)?;
-    let (bytes, share) = read::whole(door, body, door.max_request() + PREFIX).await?;
+    let (bytes, share) = read::whole(door, body, door.max_request() + PREFIX, announced).await?;
     let (compressed, bytes) = unframe(bytes)?;
     let compression = match (compressed, named) {
         (false, _) => Compression::None,
@@ -113,7 +113,8 @@ async fn export(door: &Door, request: Request<Body>) -> Result<Receipt, Refusal>
 
 /// Reads a question about health, which is small, and answers it.
 async fn checked(door: &Door, body: Body) -> Result<Bytes, Status> {
-    let (bytes, _share) = read::whole(door, body, MOST_QUESTION + PREFIX).await.map_err(|no| no.grpc())?;
+    let (bytes, _share) =
+        read::whole(door, body, MOST_QUESTION + PREFIX, announced).await.map_err(|no| no.grpc())?;
     let (compressed, message) = unframe(bytes).map_err(|malformed| malformed.grpc())?;
     if compressed {
         return Err(Status::unimplemented("no compression here"));
@@ -126,6 +127,12 @@ fn compression(headers: &HeaderMap) -> Result<Compression, Refusal> {
     name.to_str().ok().and_then(Compression::from_name).ok_or_else(|| {
         Refusal::Unsupported(format!("grpc-encoding {name:?} is none of identity, gzip, deflate, zstd"))
     })
+}
+
+/// How long the body of a unary call will be.
+fn announced(start: &[u8]) -> Option<usize> {
+    let length = start.get(1..PREFIX)?.try_into().map(u32::from_be_bytes).ok()?;
+    (length as usize).checked_add(PREFIX)
 }
 
 /// The one message of a unary call.

@@ -85,7 +85,7 @@ async fn answer(door: &Door, request: Request<Body>, peer: IpAddr) -> Response<R
 async fn export(door: &Door, request: Request<Body>, encoding: Encoding) -> Result<Receipt, Refusal> {
     let (parts, body) = request.into_parts();
     let compression = compression(&parts.headers)?;
-    let (bytes, share) = read::whole(door, body, door.max_request()).await?;
+    let (bytes, share) = read::whole(door, body, door.max_request(), |_| None).await?;
     accept(door, Incoming { encoding, compression, bytes, share }).await
 }
 

@@ -16,6 +16,7 @@ pub mod http;
 mod listen;
 mod other_signals;
 mod read;
+mod rows;
 mod sizes;
 mod status;
 mod trim;
@@ -24,6 +25,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config;
+use crate::decode::plain;
 use crate::store::{Store, Writer};
 use crate::telemetry::Metrics;
 
@@ -86,6 +88,11 @@ impl Door {
             self.metrics.rejection("other_signal", 1);
         }
         refuses
+    }
+
+    /// What a span may have.
+    fn limits_of_spans(&self) -> plain::Limits {
+        plain::Limits { count: self.limits.max_attributes as usize, length: self.limits.max_value.0 as usize }
     }
 
     /// Largest body and largest decompressed body.

@@ -19,14 +19,23 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Room for a body that is announced to be as large, or larger. More is taken as it arrives.
 const START: usize = 64 << 10;
 
-/// Reads a body of at most `most` bytes. Room is taken before it is filled.
-pub(super) async fn whole<B>(door: &Door, body: B, most: usize) -> Result<(Bytes, Share), Refusal>
+/// How long a body will be, by its first bytes, as far as they tell.
+pub(super) type Announced = fn(&[u8]) -> Option<usize>;
+
+/// Reads a body of at most `most` bytes. Room is taken before it is filled; where there is none for what is announced,
+/// nothing is kept at all.
+pub(super) async fn whole<B>(
+    door: &Door,
+    body: B,
+    most: usize,
+    announced: Announced,
+) -> Result<(Bytes, Share), Refusal>
 where
     B: Body<Data = Bytes> + Unpin,
 {
     let mut body = body;
     let share = door.budget.share();
-    let read = timeout(door.limits.read_timeout.0, fill(&mut body, most, &share)).await;
+    let read = timeout(door.limits.read_timeout.0, fill(&mut body, most, announced, &share)).await;
     match read {
         Ok(Ok(bytes)) => Ok((bytes, share)),
         Ok(Err(Stop::NoRoom(no_room))) => {
@@ -84,18 +93,21 @@ impl From<NoRoom> for Stop {
     }
 }
 
-async fn fill<B>(body: &mut B, most: usize, share: &Share) -> Result<Bytes, Stop>
+async fn fill<B>(body: &mut B, most: usize, announced: Announced, share: &Share) -> Result<Bytes, Stop>
 where
     B: Body<Data = Bytes> + Unpin,
 {
     let mut buffer = BytesMut::new();
     let mut most = most;
+    let mut asked = false;
     if let Some(declared) = body.size_hint().exact() {
         let declared = usize::try_from(declared).unwrap_or(usize::MAX);
         if most < declared {
             return Err(NoRoom::Ever.into());
         }
         most = declared;
+        share.could_take(declared)?;
+        asked = true;
         // No more than a start: who announces much and sends nothing must not keep others out.
         let start = declared.min(START);
         share.take(start)?;
@@ -114,6 +126,13 @@ where
             buffer.reserve(growth);
         }
         buffer.extend_from_slice(&data);
+        if !asked && let Some(length) = announced(&buffer) {
+            if most < length {
+                return Err(NoRoom::Ever.into());
+            }
+            share.could_take(length.saturating_sub(buffer.len()))?;
+            asked = true;
+        }
     }
     Ok(buffer.freeze())
 }

@@ -11,12 +11,10 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, Span};
-
 use super::accept::{Refusal, away};
 use crate::decode::check::{Reason, Rejections};
 use crate::model::TraceId;
-use crate::store::Store;
+use crate::store::{Batch, Store};
 
 const SLOTS: usize = 1 << 14;
 /// Questions on the way to a full trace.
@@ -58,15 +56,11 @@ impl Sizes {
     }
 
     /// Takes out the spans that are too many for their trace.
-    pub(super) async fn admit(
-        &self,
-        exports: &mut [ResourceSpans],
-        rejections: &mut Rejections,
-    ) -> Result<(), Refusal> {
+    pub(super) async fn admit(&self, batch: &mut Batch, rejections: &mut Rejections) -> Result<(), Refusal> {
         let mut allowed: BTreeMap<TraceId, u32> = BTreeMap::new();
         let mut asked = Vec::new();
         let now = Instant::now();
-        for (trace, count) in counts(exports) {
+        for (trace, count) in counts(batch.traces()) {
             match self.slot(trace, |slot| slot.take(trace, count, now)) {
                 Said::Come => {}
                 Said::Full => drop(allowed.insert(trace, 0)),
@@ -90,7 +84,7 @@ impl Sizes {
             }
         }
         if !allowed.is_empty() {
-            take_out(exports, &mut allowed, rejections);
+            take_out(batch, &mut allowed, rejections);
         }
         Ok(())
     }
@@ -125,10 +119,9 @@ impl Slot {
 }
 
 /// Spans by trace.
-fn counts(exports: &[ResourceSpans]) -> Vec<(TraceId, u32)> {
+fn counts(traces: impl Iterator<Item = TraceId>) -> Vec<(TraceId, u32)> {
     let mut runs: Vec<(TraceId, u32)> = Vec::new();
-    let of_scopes = exports.iter().flat_map(|of_resource| &of_resource.scope_spans);
-    for trace in of_scopes.flat_map(|of_scope| &of_scope.spans).filter_map(trace_of) {
+    for trace in traces {
         match runs.last_mut() {
             Some((last, count)) if *last == trace => *count += 1,
             _ => runs.push((trace, 1)),
@@ -145,42 +138,34 @@ fn counts(exports: &[ResourceSpans]) -> Vec<(TraceId, u32)> {
     runs
 }
 
-fn trace_of(span: &Span) -> Option<TraceId> {
-    TraceId::from_bytes(&span.trace_id)
-}
-
 /// Keeps as many spans of each trace as are allowed, the first ones; all of a trace that is not named.
-fn take_out(
-    exports: &mut [ResourceSpans],
-    allowed: &mut BTreeMap<TraceId, u32>,
-    rejections: &mut Rejections,
-) {
-    for of_scope in exports.iter_mut().flat_map(|of_resource| &mut of_resource.scope_spans) {
-        of_scope.spans.retain(|span| {
-            let Some(left) = trace_of(span).and_then(|trace| allowed.get_mut(&trace)) else { return true };
-            if let Some(rest) = left.checked_sub(1) {
-                *left = rest;
-                return true;
-            }
-            rejections.add(Reason::TraceSize, span);
-            false
-        });
-    }
+fn take_out(batch: &mut Batch, allowed: &mut BTreeMap<TraceId, u32>, rejections: &mut Rejections) {
+    batch.retain(|trace, name| {
+        let Some(left) = allowed.get_mut(&trace) else { return true };
+        if let Some(rest) = left.checked_sub(1) {
+            *left = rest;
+            return true;
+        }
+        rejections.add(Reason::TraceSize, name, &trace.0.to_be_bytes());
+        false
+    });
 }
 
 #[cfg(test)]
 mod tests {
-    use opentelemetry_proto::tonic::trace::v1::ScopeSpans;
+    use opentelemetry_proto::tonic::trace::v1::Span;
+    use time::macros::date;
 
     use super::*;
+    use crate::store::Days;
 
-    fn exports(traces: &[u8]) -> Vec<ResourceSpans> {
-        let span = |trace: &u8| Span { trace_id: vec![*trace; 16], ..Span::default() };
-        let scope =
-            |traces: &[u8]| ScopeSpans { spans: traces.iter().map(span).collect(), ..ScopeSpans::default() };
-        let (first, second) = traces.split_at(traces.len() / 2);
-        let scope_spans = vec![scope(first), scope(second)];
-        vec![ResourceSpans { scope_spans, ..ResourceSpans::default() }]
+    fn batch(traces: &[u8]) -> Batch {
+        let mut batch = Batch::new(Days::new(date!(2026 - 05 - 10), Duration::from_hours(24)));
+        for (number, trace) in traces.iter().enumerate() {
+            let (trace_id, span_id) = (vec![*trace; 16], vec![number as u8 + 1; 8]);
+            batch.span(Span { trace_id, span_id, name: format!("span {number}"), ..Span::default() });
+        }
+        batch
     }
 
     fn id(trace: u8) -> TraceId {
@@ -189,18 +174,19 @@ mod tests {
 
     #[test]
     fn spans_are_counted_by_trace_wherever_they_stand() {
-        assert_eq!(counts(&exports(&[2, 2, 1, 2, 3, 1])), [(id(1), 2), (id(2), 3), (id(3), 1)]);
-        assert_eq!(counts(&[]), []);
+        assert_eq!(counts(batch(&[2, 2, 1, 2, 3, 1]).traces()), [(id(1), 2), (id(2), 3), (id(3), 1)]);
+        assert_eq!(counts(batch(&[]).traces()), []);
     }
 
     #[test]
     fn the_first_ones_stay_and_other_traces_are_not_touched() {
-        let mut exports = exports(&[2, 1, 2, 2, 1, 2]);
+        let mut batch = batch(&[2, 1, 2, 2, 1, 2]);
         let mut rejections = Rejections::default();
-        take_out(&mut exports, &mut BTreeMap::from([(id(2), 1)]), &mut rejections);
-        assert_eq!(counts(&exports), [(id(1), 2), (id(2), 1)]);
+        take_out(&mut batch, &mut BTreeMap::from([(id(2), 1)]), &mut rejections);
+        assert_eq!(counts(batch.traces()), [(id(1), 2), (id(2), 1)]);
         assert_eq!(rejections.by_reason().collect::<Vec<_>>(), [(Reason::TraceSize, 3)]);
-        assert!(rejections.message().contains("one too many of trace 0202"), "{}", rejections.message());
+        let message = rejections.message();
+        assert!(message.contains("\"span 2\" is one too many of trace 0202"), "{message}");
     }
 
     #[test]

@@ -3,41 +3,28 @@
 //! What is left out is counted where OTLP counts it, so that whoever reads a span later knows that it is not whole.
 
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
-use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
-use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, Span};
+use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue};
+use opentelemetry_proto::tonic::resource::v1::Resource;
+use opentelemetry_proto::tonic::trace::v1::Span;
 
-use crate::config;
-
-struct Limits {
-    count: usize,
-    length: usize,
-}
+use crate::decode::plain::Limits;
 
 /// Cuts everything to size.
-pub(super) fn trim(exports: &mut [ResourceSpans], limits: &config::Otlp) {
-    let limits = Limits { count: limits.max_attributes as usize, length: limits.max_value.0 as usize };
-    for of_resource in exports {
-        limits.text(&mut of_resource.schema_url);
-        if let Some(resource) = &mut of_resource.resource {
-            limits.pairs(&mut resource.attributes, &mut resource.dropped_attributes_count);
-            resource.entity_refs.truncate(limits.count);
-        }
-        for of_scope in &mut of_resource.scope_spans {
-            limits.text(&mut of_scope.schema_url);
-            if let Some(scope) = &mut of_scope.scope {
-                limits.text(&mut scope.name);
-                limits.text(&mut scope.version);
-                limits.pairs(&mut scope.attributes, &mut scope.dropped_attributes_count);
-            }
-            for span in &mut of_scope.spans {
-                limits.span(span);
-            }
-        }
-    }
-}
+pub(super) struct Trim(pub(super) Limits);
 
-impl Limits {
-    fn span(&self, span: &mut Span) {
+impl Trim {
+    pub(super) fn resource(&self, resource: &mut Resource) {
+        self.pairs(&mut resource.attributes, &mut resource.dropped_attributes_count);
+        resource.entity_refs.truncate(self.0.count);
+    }
+
+    pub(super) fn scope(&self, scope: &mut InstrumentationScope) {
+        self.text(&mut scope.name);
+        self.text(&mut scope.version);
+        self.pairs(&mut scope.attributes, &mut scope.dropped_attributes_count);
+    }
+
+    pub(super) fn span(&self, span: &mut Span) {
         self.text(&mut span.name);
         self.text(&mut span.trace_state);
         self.pairs(&mut span.attributes, &mut span.dropped_attributes_count);
@@ -57,9 +44,9 @@ impl Limits {
     }
 
     fn list<T>(&self, list: &mut Vec<T>, dropped: &mut u32) {
-        let over = list.len().saturating_sub(self.count);
+        let over = list.len().saturating_sub(self.0.count);
         if over > 0 {
-            list.truncate(self.count);
+            list.truncate(self.0.count);
             *dropped = dropped.saturating_add(u32::try_from(over).unwrap_or(u32::MAX));
         }
     }
@@ -69,13 +56,13 @@ impl Limits {
         for pair in pairs {
             self.text(&mut pair.key);
             if let Some(value) = &mut pair.value {
-                cut(value, &mut self.length.clone());
+                cut(value, &mut self.0.length.clone());
             }
         }
     }
 
     fn text(&self, text: &mut String) {
-        cut_text(text, self.length);
+        cut_text(text, self.0.length);
     }
 }
 
@@ -132,11 +119,9 @@ fn cut_text(text: &mut String, length: usize) {
 #[cfg(test)]
 mod tests {
     use opentelemetry_proto::tonic::common::v1::{ArrayValue, KeyValueList};
-    use opentelemetry_proto::tonic::trace::v1::ScopeSpans;
     use opentelemetry_proto::tonic::trace::v1::span::{Event, Link};
 
     use super::*;
-    use crate::config::Bytes;
 
     fn pair(key: &str, value: Value) -> KeyValue {
         KeyValue { key: key.to_owned(), value: Some(AnyValue { value: Some(value) }), ..KeyValue::default() }
@@ -146,12 +131,9 @@ mod tests {
         Value::StringValue("é".repeat(length / 2))
     }
 
-    fn trimmed(span: Span) -> Span {
-        let scope_spans = vec![ScopeSpans { spans: vec![span], ..ScopeSpans::default() }];
-        let mut exports = [ResourceSpans { scope_spans, ..ResourceSpans::default() }];
-        let limits = config::Otlp { max_attributes: 3, max_value: Bytes(65), ..config::Otlp::default() };
-        trim(&mut exports, &limits);
-        exports[0].scope_spans[0].spans.remove(0)
+    fn trimmed(mut span: Span) -> Span {
+        Trim(Limits { count: 3, length: 65 }).span(&mut span);
+        span
     }
 
     #[test]

@@ -37,7 +37,6 @@ use std::sync::Arc;
 use opentelemetry_proto::tonic::common::v1::InstrumentationScope;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::resource::v1;
-use opentelemetry_proto::tonic::trace::v1::ResourceSpans;
 
 use library::Library;
 
@@ -55,10 +54,9 @@ pub struct Reader {
     scopes: HashMap<usize, (Arc<InstrumentationScope>, Arc<Scope>, Library)>,
 }
 
-/// Whether a service emitted these spans.
-pub fn is_of(export: &ResourceSpans, service: &str) -> bool {
-    let attributes = export.resource.iter().flat_map(|resource| &resource.attributes);
-    let mut names = attributes.filter(|attribute| attribute.key == drawn::SERVICE);
+/// Whether this resource is a service of that name.
+pub fn is_of(resource: &v1::Resource, service: &str) -> bool {
+    let mut names = resource.attributes.iter().filter(|attribute| attribute.key == drawn::SERVICE);
     names.any(|name| {
         matches!(
             name.value.as_ref().and_then(|value| value.value.as_ref()),

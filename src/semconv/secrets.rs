@@ -8,39 +8,65 @@
 mod find;
 mod marks;
 
-use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value::Value};
-use opentelemetry_proto::tonic::trace::v1::ResourceSpans;
+use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue, any_value::Value};
+use opentelemetry_proto::tonic::resource::v1::Resource;
+use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, Span};
 
 pub(super) use marks::marks;
 
 /// Replaces every secret in an export, in place, and counts the replacements.
 pub fn redact(exports: &mut [ResourceSpans]) -> u64 {
-    let mut redactor = Redactor { replaced: 0 };
+    let mut replaced = 0;
     for of_resource in exports {
-        if let Some(resource) = &mut of_resource.resource {
-            redactor.attributes(&mut resource.attributes);
-        }
+        replaced += of_resource.resource.as_mut().map_or(0, redact_resource);
         for of_scope in &mut of_resource.scope_spans {
-            if let Some(scope) = &mut of_scope.scope {
-                redactor.attributes(&mut scope.attributes);
-            }
-            for span in &mut of_scope.spans {
-                redactor.text(&mut span.name);
-                redactor.attributes(&mut span.attributes);
-                if let Some(status) = &mut span.status {
-                    redactor.text(&mut status.message);
-                }
-                for event in &mut span.events {
-                    redactor.text(&mut event.name);
-                    redactor.attributes(&mut event.attributes);
-                }
-                for link in &mut span.links {
-                    redactor.attributes(&mut link.attributes);
-                }
-            }
+            replaced += of_scope.scope.as_mut().map_or(0, redact_scope);
+            replaced += of_scope.spans.iter_mut().map(redact_span).sum::<u64>();
         }
     }
+    replaced
+}
+
+/// The same in a resource.
+pub fn redact_resource(resource: &mut Resource) -> u64 {
+    let mut redactor = Redactor { replaced: 0 };
+    redactor.attributes(&mut resource.attributes);
     redactor.replaced
+}
+
+/// The same in a scope.
+pub fn redact_scope(scope: &mut InstrumentationScope) -> u64 {
+    let mut redactor = Redactor { replaced: 0 };
+    redactor.attributes(&mut scope.attributes);
+    redactor.replaced
+}
+
+/// The same in a span.
+pub fn redact_span(span: &mut Span) -> u64 {
+    let mut redactor = Redactor { replaced: 0 };
+    redactor.text(&mut span.name);
+    redactor.attributes(&mut span.attributes);
+    if let Some(status) = &mut span.status {
+        redactor.text(&mut status.message);
+    }
+    for event in &mut span.events {
+        redactor.text(&mut event.name);
+        redactor.attributes(&mut event.attributes);
+    }
+    for link in &mut span.links {
+        redactor.attributes(&mut link.attributes);
+    }
+    redactor.replaced
+}
+
+/// Whether something in the text would be replaced.
+pub fn is_in(text: &str) -> bool {
+    !find::secrets(text).is_empty()
+}
+
+/// Whether values under this key may be replaced, whatever they are.
+pub fn is_named_by(key: &str) -> bool {
+    kind_of_key(key).is_some()
 }
 
 /// A value that is still to be looked at, and the kind of secret that its key makes it.
@@ -133,6 +159,9 @@ fn mark(kind: &str, secret: &str) -> String {
 /// The whole value of an attribute with this key is a secret: captured headers, and names that say so.
 fn kind_of_key(key: &str) -> Option<&'static str> {
     const PAGING: &[&str] = &["page", "next", "continuation", "csrf", "xsrf", "usage"];
+    if !find::ends_like_a_name(key.as_bytes()) {
+        return None;
+    }
     let last = key.rsplit('.').next().unwrap_or(key);
     let carried = key.contains(".header.") || key.contains(".metadata.");
     let of_header = if carried { find::kind_of_header(last) } else { None };

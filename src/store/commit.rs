@@ -6,7 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::{Duration, Instant};
 
-use sqlx::{Connection as _, PgConnection};
+use sqlx::pool::PoolConnection;
+use sqlx::{Connection as _, PgConnection, Postgres};
 use time::Date;
 use uuid::Uuid;
 
@@ -57,6 +58,8 @@ pub(super) struct Hand {
     known: Known,
     /// Rows are inserted until then.
     repeats_until: Option<Instant>,
+    /// Has served a moment ago, so nobody need ask whether it lives.
+    connection: Option<PoolConnection<Postgres>>,
 }
 
 /// Resources and scopes that are known to be stored, with the day that was.
@@ -306,7 +309,7 @@ fn is_repeat(error: &sqlx::Error) -> bool {
 
 impl Hand {
     pub(super) fn new(store: Store) -> Self {
-        Self { store, known: Known::default(), repeats_until: None }
+        Self { store, known: Known::default(), repeats_until: None, connection: None }
     }
 
     /// Writes until it is committed or there is no use in trying on, and says what was new.
@@ -316,11 +319,16 @@ impl Hand {
         let patience = self.store.limits().statement * 2;
         for tries in 1.. {
             let way = self.way();
-            let mut connection = self.store.pool().acquire().await?;
+            let mut connection = match self.connection.take() {
+                Some(connection) => connection,
+                None => self.store.pool().acquire().await?,
+            };
             let attempt = commit.attempt(&mut connection, &self.known, way);
             let outcome = tokio::time::timeout(patience, attempt).await;
             let repeated = matches!(&outcome, Ok(Err(error)) if is_repeat(error));
-            if !repeated && !matches!(outcome, Ok(Ok(_))) {
+            if repeated || matches!(outcome, Ok(Ok(_))) {
+                self.connection = Some(connection);
+            } else {
                 // Cleaning up could wait for a server that is gone.
                 connection.close_on_drop();
             }
@@ -348,6 +356,11 @@ impl Hand {
             }
         }
         Err(StoreError::Unavailable("the database does not answer".to_owned()))
+    }
+
+    /// Nothing is to be written for a while: others may have the connection.
+    pub(super) fn rest(&mut self) {
+        self.connection = None;
     }
 
     fn way(&self) -> Way {

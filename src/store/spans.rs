@@ -1,12 +1,12 @@
 //! Spans as rows: what is written of an export.
 //!
 //! A row has typed columns for what SQL asks and the other fields of OTLP as protobuf; together they give back the
-//! span as it was received (`load.rs`). Attributes are not looked at here.
+//! span as it was received (`load.rs`), the same ones whichever way it came. Attributes are not looked at here.
 
 use std::time::Duration;
 
 use opentelemetry_proto::tonic::common::v1::InstrumentationScope;
-use opentelemetry_proto::tonic::resource::v1 as resource;
+use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, Span, Status};
 use prost::Message;
 use time::Date;
@@ -14,12 +14,15 @@ use uuid::Uuid;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::text;
+use crate::decode::plain::Plain;
 use crate::model::{SpanId, TraceId};
 use crate::semconv;
 
 const NANOS_PER_DAY: i64 = 86_400_000_000_000;
 /// Julian day of 1970-01-01.
 const EPOCH: i32 = 2_440_588;
+/// Room for so many spans is made at once, or for as many as there are.
+const LEAST_ADDED: usize = 16;
 
 /// The days that spans may be kept under: partitions exist for all of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,9 +32,12 @@ pub struct Days {
     last: Date,
 }
 
-/// Rows of one export, ready to be written.
-#[derive(Debug, Default)]
+/// Rows of one export, ready to be written. Spans are of the resource and the scope that came before them.
+#[derive(Debug)]
 pub struct Batch {
+    days: Days,
+    resource_id: i64,
+    scope_id: i32,
     spans: Vec<Fixed>,
     /// Names of all spans, one behind the other; likewise what remains of them.
     names: String,
@@ -103,6 +109,20 @@ impl Days {
 }
 
 impl Batch {
+    /// Holds nothing yet.
+    pub fn new(days: Days) -> Self {
+        Self {
+            days,
+            resource_id: 0,
+            scope_id: 0,
+            spans: Vec::new(),
+            names: String::new(),
+            rests: Vec::new(),
+            resources: Vec::new(),
+            scopes: Vec::new(),
+        }
+    }
+
     /// Number of spans.
     pub fn len(&self) -> usize {
         self.spans.len()
@@ -120,6 +140,125 @@ impl Batch {
         self.names.len() + self.rests.len() + emitters + self.len() * size_of::<Fixed>()
     }
 
+    /// The trace of each span.
+    pub fn traces(&self) -> impl Iterator<Item = TraceId> {
+        self.spans.iter().map(|fixed| TraceId(fixed.trace_id.as_u128()))
+    }
+
+    /// Memory that one more span will take beside its name and attributes: none, or enough for many.
+    pub fn growth(&self) -> usize {
+        if self.spans.len() < self.spans.capacity() { 0 } else { self.added() * size_of::<Fixed>() }
+    }
+
+    fn added(&self) -> usize {
+        self.spans.len().max(LEAST_ADDED)
+    }
+
+    /// The spans that follow are of this resource.
+    pub fn resource(&mut self, sent: &Resource) {
+        let emitter = resource_of(sent);
+        self.resource_id = emitter.id;
+        self.resources.push(emitter);
+    }
+
+    /// The spans that follow are of this scope.
+    pub fn scope(&mut self, sent: &InstrumentationScope) {
+        let emitter = scope_of(sent);
+        self.scope_id = emitter.id;
+        self.scopes.push(emitter);
+    }
+
+    /// Adds a span that is stored as it came.
+    pub fn plain(&mut self, span: &Plain<'_>) {
+        let columns = Columns {
+            trace: span.trace_id,
+            id: span.span_id,
+            parent: span.parent,
+            start: span.start,
+            end: span.end,
+            kind: span.kind,
+            status: span.status,
+            name: span.name,
+        };
+        self.add(&columns, |rest| span.write_rest(rest));
+    }
+
+    /// Adds a span: what has a column is taken out of it, and what remains is `rest`. One without a valid id is left
+    /// out: the door has rejected and counted it.
+    pub fn span(&mut self, mut span: Span) {
+        let (Some(trace), Some(id)) =
+            (TraceId::from_bytes(&span.trace_id), SpanId::from_bytes(&span.span_id))
+        else {
+            return;
+        };
+        span.trace_id = Vec::new();
+        span.span_id = Vec::new();
+        let parent = SpanId::from_bytes(&span.parent_span_id);
+        if parent.is_some() {
+            span.parent_span_id = Vec::new();
+        }
+        let (start, end) = (span.start_time_unix_nano, span.end_time_unix_nano);
+        (span.start_time_unix_nano, span.end_time_unix_nano) = (0, 0);
+        let kind = take_small(&mut span.kind);
+        let status = take_status(&mut span.status);
+        let name = &take_name(&mut span.name);
+        self.add(&Columns { trace, id, parent, start, end, kind, status, name }, |rest| {
+            rest.reserve(span.encoded_len());
+            span.encode_raw(rest);
+        });
+    }
+
+    fn add(&mut self, columns: &Columns<'_>, write_rest: impl FnOnce(&mut Vec<u8>)) {
+        let Columns { trace, id, parent, start, end, kind, status, name } = *columns;
+        let parent_id = parent.map(|parent| parent.0 as i64);
+        // The wire's numbers are unsigned; the same bits as signed ones keep every value, the oddest too.
+        let (start_ns, duration_ns) = (start as i64, end.wrapping_sub(start) as i64);
+        // What is hashed stands together for a moment.
+        let begin = self.rests.len();
+        for number in [start_ns, duration_ns, parent_id.unwrap_or(0), i64::from(kind), i64::from(status)] {
+            self.rests.extend_from_slice(&number.to_le_bytes());
+        }
+        self.rests.extend_from_slice(&name.len().to_le_bytes());
+        self.rests.extend_from_slice(name.as_bytes());
+        let columns_end = self.rests.len();
+        write_rest(&mut self.rests);
+        let content = xxh3_64(&self.rests[begin..]) as i32;
+        self.rests.drain(begin..columns_end);
+        self.names.push_str(name);
+        if self.spans.len() == self.spans.capacity() {
+            self.spans.reserve_exact(self.added());
+        }
+        self.spans.push(Fixed {
+            trace_id: Uuid::from_u128(trace.0),
+            span_id: id.0 as i64,
+            parent_id,
+            start_ns,
+            duration_ns,
+            resource_id: self.resource_id,
+            day: self.days.of(start_ns),
+            content,
+            scope_id: self.scope_id,
+            kind,
+            status,
+            dictionary: 0,
+            name_end: self.names.len(),
+            rest_end: self.rests.len(),
+        });
+    }
+
+    /// Leaves out the spans for which `keep`, given the trace and the name, says no.
+    pub fn retain(&mut self, mut keep: impl FnMut(TraceId, &str) -> bool) {
+        let (mut spans, mut names, mut rests) = (Vec::with_capacity(self.len()), String::new(), Vec::new());
+        for SpanRow { fixed, name, rest } in self.rows() {
+            if keep(TraceId(fixed.trace_id.as_u128()), name) {
+                names.push_str(name);
+                rests.extend_from_slice(rest);
+                spans.push(Fixed { name_end: names.len(), rest_end: rests.len(), ..*fixed });
+            }
+        }
+        (self.spans, self.names, self.rests) = (spans, names, rests);
+    }
+
     pub(super) fn rows(&self) -> impl Iterator<Item = SpanRow<'_>> {
         let (mut name, mut rest) = (0, 0);
         self.spans.iter().map(move |fixed| SpanRow {
@@ -130,30 +269,35 @@ impl Batch {
     }
 }
 
-/// Makes rows of an export. Spans without a valid id are left out: the door has rejected and counted them.
+/// What of a span has a column.
+#[derive(Clone, Copy)]
+struct Columns<'a> {
+    trace: TraceId,
+    id: SpanId,
+    parent: Option<SpanId>,
+    start: u64,
+    end: u64,
+    kind: i16,
+    status: i16,
+    name: &'a str,
+}
+
+/// Makes rows of an export.
 ///
 /// Budget: 1.5 µs a span.
 pub fn encode(exports: Vec<ResourceSpans>, days: &Days) -> Batch {
-    let count = exports.iter().flat_map(|of| &of.scope_spans).map(|of| of.spans.len()).sum();
-    let mut batch = Batch { spans: Vec::with_capacity(count), ..Batch::default() };
-    let mut scratch = Vec::with_capacity(1024);
+    let mut batch = Batch::new(*days);
     for of_resource in exports {
-        let emitter = resource_of(&of_resource.resource.unwrap_or_default());
-        let resource_id = emitter.id;
-        batch.resources.push(emitter);
+        batch.resource(&of_resource.resource.unwrap_or_default());
         for of_scope in of_resource.scope_spans {
-            let emitter = scope_of(&of_scope.scope.unwrap_or_default());
-            let scope_id = emitter.id;
-            batch.scopes.push(emitter);
-            for span in of_scope.spans {
-                batch.push(span, resource_id, scope_id, days, &mut scratch);
-            }
+            batch.scope(&of_scope.scope.unwrap_or_default());
+            of_scope.spans.into_iter().for_each(|span| batch.span(span));
         }
     }
     batch
 }
 
-fn resource_of(sent: &resource::Resource) -> Emitter<i64> {
+fn resource_of(sent: &Resource) -> Emitter<i64> {
     let body = sent.encode_to_vec();
     Emitter { id: hash(&body), name: text(semconv::service(sent)), body }
 }
@@ -169,59 +313,6 @@ fn hash(body: &[u8]) -> i64 {
     let mut first = [0; 8];
     first.copy_from_slice(&hash.as_bytes()[..8]);
     i64::from_be_bytes(first)
-}
-
-impl Batch {
-    /// Takes what has a column out of the span; what remains is `rest`.
-    fn push(&mut self, mut span: Span, resource_id: i64, scope_id: i32, days: &Days, scratch: &mut Vec<u8>) {
-        let (Some(trace), Some(id)) =
-            (TraceId::from_bytes(&span.trace_id), SpanId::from_bytes(&span.span_id))
-        else {
-            return;
-        };
-        span.trace_id = Vec::new();
-        span.span_id = Vec::new();
-        let parent = SpanId::from_bytes(&span.parent_span_id).map(|parent| parent.0 as i64);
-        if parent.is_some() {
-            span.parent_span_id = Vec::new();
-        }
-        // The wire's numbers are unsigned; the same bits as signed ones keep every value, the oddest too.
-        let start = span.start_time_unix_nano as i64;
-        let duration = span.end_time_unix_nano.wrapping_sub(span.start_time_unix_nano) as i64;
-        (span.start_time_unix_nano, span.end_time_unix_nano) = (0, 0);
-        let kind = take_small(&mut span.kind);
-        let status = take_status(&mut span.status);
-        let name = take_name(&mut span.name);
-
-        scratch.clear();
-        for number in [start, duration, parent.unwrap_or(0), i64::from(kind), i64::from(status)] {
-            scratch.extend_from_slice(&number.to_le_bytes());
-        }
-        scratch.extend_from_slice(&name.len().to_le_bytes());
-        scratch.extend_from_slice(name.as_bytes());
-        let fixed = scratch.len();
-        scratch.reserve(span.encoded_len());
-        span.encode_raw(scratch);
-
-        self.names.push_str(&name);
-        self.rests.extend_from_slice(&scratch[fixed..]);
-        self.spans.push(Fixed {
-            trace_id: Uuid::from_u128(trace.0),
-            span_id: id.0 as i64,
-            parent_id: parent,
-            start_ns: start,
-            duration_ns: duration,
-            resource_id,
-            day: days.of(start),
-            content: xxh3_64(scratch) as i32,
-            scope_id,
-            kind,
-            status,
-            dictionary: 0,
-            name_end: self.names.len(),
-            rest_end: self.rests.len(),
-        });
-    }
 }
 
 /// Enumerations are open: a number that has no room in its column stays where it was.

@@ -6,10 +6,11 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 use tracing::Instrument as _;
 
 use super::commit::{Commit, Hand};
@@ -25,6 +26,8 @@ const MOST_BYTES: usize = 32 << 20;
 const MOST_JOBS: usize = 16_384;
 /// A third gains nothing: the second fills while the first waits for the disk.
 const WRITERS: usize = 2;
+/// A writer without work for so long gives its connection back.
+const REST: Duration = Duration::from_millis(100);
 
 /// The queue's near end. Cheap to clone; the writers end when every clone is gone and the queue is empty.
 #[derive(Clone)]
@@ -113,7 +116,8 @@ impl Writer {
 }
 
 impl Inbox {
-    /// What is queued, as far as it fits one commit; waits for the first. Nothing when the queue has ended.
+    /// What is queued, as far as it fits one commit; waits for the first. Nothing when the queue has ended. May be
+    /// given up while it waits, and then has taken nothing.
     async fn take(&mut self) -> Vec<Job> {
         let first = match self.held.take() {
             Some(job) => job,
@@ -140,10 +144,19 @@ impl Inbox {
     }
 }
 
+async fn next(inbox: &Mutex<Inbox>) -> Vec<Job> {
+    inbox.lock().await.take().await
+}
+
 async fn run(store: Store, metrics: Metrics, inbox: Arc<Mutex<Inbox>>) {
     let mut hand = Hand::new(store);
     loop {
-        let jobs = inbox.lock().await.take().await;
+        let jobs = if let Ok(jobs) = timeout(REST, next(&inbox)).await {
+            jobs
+        } else {
+            hand.rest();
+            next(&inbox).await
+        };
         if jobs.is_empty() {
             return;
         }

@@ -1,12 +1,14 @@
-//! What each part of the way costs by itself, on one core.
+//! What the way from the wire to rows costs by itself, on one core, against decoding every span.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use debunk::clock;
+use debunk::decode::items::{self, Item};
+use debunk::decode::plain::Limits;
 use debunk::decode::{check, otlp};
 use debunk::semconv::secrets;
-use debunk::store::{Days, encode};
+use debunk::store::{Batch, Days, encode};
 
 use crate::traffic::Stamp;
 
@@ -14,7 +16,7 @@ const ROUNDS: usize = 40;
 
 pub(crate) fn run(stamps: &[Stamp]) {
     let days = Days::new(clock::now().date(), Duration::from_hours(7 * 24));
-    let mut times = [Duration::ZERO; 4];
+    let mut times = [Duration::ZERO; 6];
     let mut spans = 0;
     for stamp in stamps.iter().cycle().take(ROUNDS * stamps.len()) {
         let bytes = stamp.fresh();
@@ -29,13 +31,37 @@ pub(crate) fn run(stamps: &[Stamp]) {
         lap(2);
         black_box(encode(exports, &days));
         lap(3);
+        look(&bytes, |item| _ = black_box(item));
+        lap(4);
+        let mut batch = Batch::new(days);
+        look(&bytes, |item| match item {
+            Item::Resource(resource) => batch.resource(&resource),
+            Item::Scope(scope) => batch.scope(&scope),
+            Item::Plain(span) => batch.plain(&span),
+            Item::Decoded(span) => batch.span(span),
+        });
+        black_box(batch);
+        lap(5);
     }
     let each = |part: usize| times[part].as_secs_f64() * 1e6 / spans as f64;
     println!(
-        "  one core, µs a span: decode {:.2}, check {:.2}, redact {:.2}, rows and hashes {:.2}",
+        "  one core, µs a span: look {:.2}, look and rows {:.2}; decoded: {:.2} (decode {:.2}, check {:.2}, redact \
+         {:.2}, rows {:.2})",
+        each(4),
+        each(5),
+        (0..4).map(each).sum::<f64>(),
         each(0),
         each(1),
         each(2),
         each(3)
     );
+}
+
+fn look(bytes: &[u8], mut take: impl FnMut(Item<'_>)) {
+    let limits = Limits { count: 128, length: 64 << 10 };
+    let take = &mut |item: Item<'_>| {
+        take(item);
+        Ok(())
+    };
+    items::protobuf(bytes, &limits, &|_| Ok(()), take).unwrap();
 }

@@ -223,7 +223,32 @@ fn pieces() -> impl Strategy<Value = String> {
     prop::collection::vec(piece, 0..12).prop_map(|pieces| pieces.concat())
 }
 
+/// Names, most of them of secrets, with what may stand between letters.
+fn names() -> impl Strategy<Value = String> {
+    let words = "password|passwd|passphrase|pwd|api|key|access|secret|private|aws|id|client|sig|signature|x|amz|goog\
+                 |token|refresh|auth|session|security|authorization|proxy|set|cookie|vault|[a-z]{1,3}";
+    prop::collection::vec(words, 1..4).prop_flat_map(|words| {
+        prop::collection::vec("[-_]?", words.len()).prop_map(move |between| {
+            let pairs = words.iter().map(String::as_str).zip(between.iter().map(String::as_str));
+            pairs.flat_map(|(word, between)| [word, between]).collect()
+        })
+    })
+}
+
 proptest! {
+    #[test]
+    fn no_walk_is_spared_that_would_have_found_something(text in pieces(), cut in 0..100_usize) {
+        let text = &text[text.floor_char_boundary(cut)..];
+        prop_assert_eq!(find::secrets(text), find::walk(text));
+    }
+
+    #[test]
+    fn no_name_of_a_secret_is_overlooked(name in names(), upper: bool) {
+        let name = if upper { name.to_ascii_uppercase() } else { name };
+        let known = find::kind_of_name(&name).or_else(|| find::kind_of_header(&name));
+        prop_assert!(known.is_none() || find::ends_like_a_name(name.as_bytes()), "{}", name);
+    }
+
     #[test]
     fn twice_is_as_once(text in pieces()) {
         let once = of("x", &text);

@@ -48,6 +48,7 @@ const ROWS: &[(u32, &str)] = &[
     (18, "one trace id for everything"),
     (19, "slow and idle connections"),
     (20, "a thousand exporters at once"),
+    (22, "ten times more than there is room for"),
     (23, "memory while flooded"),
     (24, "webhooks that fail in every way"),
     (25, "killed between sending an alert and writing it down"),

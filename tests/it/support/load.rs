@@ -6,15 +6,20 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
-use opentelemetry_proto::tonic::collector::trace::v1::trace_service_client::TraceServiceClient;
+use bytes::Bytes;
+use opentelemetry_proto::tonic::collector::trace::v1::{
+    ExportTraceServiceRequest, ExportTraceServiceResponse,
+};
 use prost::Message as _;
 use tokio::task::JoinSet;
+use tonic::client::Grpc;
 use tonic::transport::{Channel, Endpoint};
 use tonic_types::StatusExt as _;
 
 use super::process::Process;
+use super::raw::Raw;
 use super::traffic::{Key, request};
+use super::transport::EXPORT;
 
 /// How long a test waits for anything.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
@@ -34,14 +39,14 @@ pub(crate) enum Answer {
 
 /// One exporter with one connection, which it makes again when it breaks.
 pub(crate) enum Exporter {
-    Grpc(TraceServiceClient<Channel>),
+    Grpc(Grpc<Channel>),
     Http(reqwest::Client, String),
 }
 
 impl Exporter {
     pub(crate) fn grpc(address: SocketAddr) -> Self {
         let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap().timeout(PATIENCE);
-        Self::Grpc(TraceServiceClient::new(endpoint.connect_lazy()))
+        Self::Grpc(Grpc::new(endpoint.connect_lazy()))
     }
 
     pub(crate) fn http(address: SocketAddr) -> Self {
@@ -57,28 +62,40 @@ impl Exporter {
         }
     }
 
-    /// Sends it once. Any answer that the protocol does not provide for fails the test.
+    /// Sends it once.
     pub(crate) async fn send(&mut self, export: &ExportTraceServiceRequest) -> Answer {
+        self.send_encoded(export.encode_to_vec().into()).await
+    }
+
+    /// The same, encoded. Any answer that the protocol does not provide for fails the test.
+    async fn send_encoded(&mut self, export: Bytes) -> Answer {
         match self {
-            Self::Grpc(client) => match client.export(export.clone()).await {
-                Ok(reply) => {
-                    assert_eq!(reply.into_inner().partial_success, None);
-                    Answer::Accepted
+            Self::Grpc(client) => {
+                if client.ready().await.is_err() {
+                    return Answer::Broken;
                 }
-                Err(status) => {
-                    let hint = status.get_details_retry_info().and_then(|info| info.retry_delay);
-                    if hint.is_some_and(|hint| Duration::ZERO < hint) {
-                        assert_eq!(status.code(), tonic::Code::Unavailable, "{status:?}");
-                        return refused(status.message().as_bytes());
+                let path = http::uri::PathAndQuery::from_static(EXPORT);
+                match client.unary(tonic::Request::new(export), path, Raw).await {
+                    Ok(reply) => {
+                        let reply = ExportTraceServiceResponse::decode(reply.into_inner()).unwrap();
+                        assert_eq!(reply.partial_success, None);
+                        Answer::Accepted
                     }
-                    // Ours always say when to come again; these are the client's own words for a broken connection.
-                    assert!(is_broken(&status), "{status:?}");
-                    Answer::Broken
+                    Err(status) => {
+                        let hint = status.get_details_retry_info().and_then(|info| info.retry_delay);
+                        if hint.is_some_and(|hint| Duration::ZERO < hint) {
+                            assert_eq!(status.code(), tonic::Code::Unavailable, "{status:?}");
+                            return refused(status.message().as_bytes());
+                        }
+                        // Ours always say when to come again; these are the client's own words for a broken connection.
+                        assert!(is_broken(&status), "{status:?}");
+                        Answer::Broken
+                    }
                 }
-            },
+            }
             Self::Http(client, url) => {
                 let request = client.post(url.as_str()).header("content-type", "application/x-protobuf");
-                let Ok(answer) = request.body(export.encode_to_vec()).send().await else {
+                let Ok(answer) = request.body(export).send().await else {
                     return Answer::Broken;
                 };
                 let status = answer.status().as_u16();
@@ -232,9 +249,10 @@ async fn deliver(
     tally: &Mutex<Tally>,
 ) {
     let (export, keys) = request(spans);
+    let export = Bytes::from(export.encode_to_vec());
     while !stop.load(Ordering::Relaxed) {
         let sent = Instant::now();
-        let answer = exporter.send(&export).await;
+        let answer = exporter.send_encoded(export.clone()).await;
         {
             let mut tally = tally.lock().unwrap();
             match answer {

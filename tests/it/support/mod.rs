@@ -4,6 +4,7 @@ pub(crate) mod database;
 pub(crate) mod load;
 pub(crate) mod process;
 pub(crate) mod proxy;
+pub(crate) mod raw;
 pub(crate) mod recorded;
 pub(crate) mod server;
 pub(crate) mod traffic;
