@@ -6,6 +6,7 @@
 
 pub mod bounded;
 pub mod check;
+pub mod dictionary;
 mod fields;
 pub mod file;
 pub mod items;

@@ -12,7 +12,7 @@ use crate::clock;
 use crate::decode::DecodeError;
 use crate::decode::bounded::{self, Compression};
 use crate::decode::check::{Reason, Rejections};
-use crate::store::{Batch, Days, WriteError, Written};
+use crate::store::{Batch, Days, WriteError, Writer, Written};
 use crate::telemetry::Sent;
 
 /// How a message is written.
@@ -82,8 +82,9 @@ pub(super) async fn accept(door: &Door, incoming: Incoming) -> Result<Receipt, R
         days: Days::new(clock::now().date(), door.retention),
     };
     let most = door.max_request();
+    let writer = door.writer.clone();
     let (mut batch, mut rejections, _share) =
-        work(incoming.is_small(), move || read(incoming, most, rules)).await?;
+        work(incoming.is_small(), move || read(incoming, most, rules, &writer)).await?;
     door.sizes.admit(&mut batch, &mut rejections).await?;
     let written = door.writer.write(batch).await.map_err(|error| match error {
         WriteError::Full => Refusal::later("bytes", "too many spans wait to be stored"),
@@ -119,13 +120,19 @@ async fn work<T: Send + 'static>(small: bool, work: impl FnOnce() -> T + Send + 
 }
 
 /// The rows of spans that can be kept, which from then on are all that is held.
-fn read(incoming: Incoming, most: usize, rules: Rules) -> Result<(Batch, Rejections, Share), Refusal> {
+fn read(
+    incoming: Incoming,
+    most: usize,
+    rules: Rules,
+    writer: &Writer,
+) -> Result<(Batch, Rejections, Share), Refusal> {
     let Incoming { encoding, compression, bytes, share } = incoming;
     let rows = rows_of(encoding, compression, bytes, most, &share, rules);
     let (batch, rejections) = rows.map_err(|error| match error {
         DecodeError::Malformed(malformed) => Refusal::Malformed(malformed.to_string()),
         DecodeError::NoRoom(no_room) => super::read::refusal(no_room, most),
     })?;
+    let batch = writer.pack(batch);
     share.keep(batch.bytes());
     Ok((batch, rejections, share))
 }

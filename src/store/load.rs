@@ -12,6 +12,7 @@ use time::Date;
 use uuid::Uuid;
 
 use super::{Store, StoreError};
+use crate::decode::dictionary::{self, Dictionary, Unpacker};
 use crate::model::{Received, SpanId, TraceId};
 
 /// A trace and the days its spans may lie in: without them every partition is asked.
@@ -32,7 +33,7 @@ pub struct Loaded {
     pub trace_id: TraceId,
     /// Its spans, earliest first.
     pub spans: Vec<Received>,
-    /// There are more than were asked for.
+    /// There are more than were asked for, or some that cannot be read.
     pub truncated: bool,
 }
 
@@ -91,11 +92,12 @@ impl Store {
         }
         drop(rows);
         let emitters = Emitters::load(self, &taken.rows).await?;
+        let dictionaries = self.dictionaries(taken.rows.iter().map(|row| row.dictionary)).await?;
         if taken.rows.len() < MANY_ROWS {
-            return taken.decode(&emitters);
+            return Ok(taken.decode(&emitters, &dictionaries));
         }
-        let decoded = tokio::task::spawn_blocking(move || taken.decode(&emitters)).await;
-        decoded.map_err(|error| StoreError::Invariant(format!("spans were not decoded: {error}")))?
+        let decoded = tokio::task::spawn_blocking(move || taken.decode(&emitters, &dictionaries)).await;
+        decoded.map_err(|error| StoreError::Invariant(format!("spans were not decoded: {error}")))
     }
 }
 
@@ -145,7 +147,7 @@ impl Taken {
             self.end(true);
             return Ok(true);
         }
-        self.bytes += ROW_BYTES + row.name.len() + row.rest.len();
+        self.bytes += ROW_BYTES + row.name.len() + row.rest_length();
         if self.room.bytes < self.bytes && !self.rows.is_empty() {
             if from == 0 {
                 self.end(true);
@@ -168,18 +170,31 @@ impl Taken {
         }
     }
 
-    fn decode(mut self, emitters: &Emitters) -> Result<Vec<Loaded>, StoreError> {
+    fn decode(mut self, emitters: &Emitters, dictionaries: &HashMap<i16, Arc<Dictionary>>) -> Vec<Loaded> {
         self.ends.resize(self.traces.len(), (self.rows.len(), false));
+        let mut unpackers: HashMap<i16, Unpacker<'_>> =
+            dictionaries.iter().map(|(id, dictionary)| (*id, dictionary.unpacker())).collect();
         let mut rows = self.rows.into_iter();
         let mut from = 0;
         let mut loaded = Vec::with_capacity(self.traces.len());
         for (trace, (end, truncated)) in self.traces.into_iter().zip(self.ends) {
-            let own = rows.by_ref().take(end - from);
-            let spans = own.map(|row| row.received(emitters)).collect::<Result<_, _>>()?;
-            loaded.push(Loaded { trace_id: TraceId(trace.as_u128()), spans, truncated });
+            let trace_id = TraceId(trace.as_u128());
+            let mut one = Loaded { trace_id, spans: Vec::with_capacity(end - from), truncated };
+            for row in rows.by_ref().take(end - from) {
+                let span_id = SpanId(row.span_id as u64);
+                match row.unpack(&mut unpackers).and_then(|row| row.received(emitters)) {
+                    Ok(received) => one.spans.push(received),
+                    // The trace is then not whole, and others are spared.
+                    Err(why) => {
+                        tracing::error!(trace = %trace_id, span = %span_id, why, "a stored span cannot be read");
+                        one.truncated = true;
+                    }
+                }
+            }
+            loaded.push(one);
             from = end;
         }
-        Ok(loaded)
+        loaded
     }
 }
 
@@ -205,16 +220,23 @@ impl Row {
         (self.trace_id, self.span_id, self.content)
     }
 
-    pub(super) fn received(self, emitters: &Emitters) -> Result<Received, StoreError> {
+    /// Bytes of its rest, unpacked.
+    fn rest_length(&self) -> usize {
+        if self.dictionary == 0 { self.rest.len() } else { dictionary::plain_length(&self.rest) }
+    }
+
+    fn unpack(mut self, unpackers: &mut HashMap<i16, Unpacker<'_>>) -> Result<Self, String> {
         if self.dictionary != 0 {
-            return Err(StoreError::Invariant(format!(
-                "span {} is compressed with dictionary {}, which this version does not know",
-                SpanId(self.span_id as u64),
-                self.dictionary
-            )));
+            let unpacker = unpackers.get_mut(&self.dictionary);
+            let unpacker = unpacker.ok_or_else(|| format!("there is no dictionary {}", self.dictionary))?;
+            self.rest = unpacker.unpack(&self.rest).map_err(|error| error.to_string())?.to_vec();
         }
-        let mut span = Span::decode(self.rest.as_slice())
-            .map_err(|error| StoreError::Invariant(format!("a stored span cannot be decoded: {error}")))?;
+        Ok(self)
+    }
+
+    /// Of a row whose rest is plain.
+    pub(super) fn received(self, emitters: &Emitters) -> Result<Received, String> {
+        let mut span = Span::decode(self.rest.as_slice()).map_err(|error| error.to_string())?;
         span.trace_id = self.trace_id.as_bytes().to_vec();
         span.span_id = self.span_id.to_be_bytes().to_vec();
         if let Some(parent) = self.parent_id {

@@ -8,6 +8,7 @@ mod commit;
 mod copy;
 mod decisions;
 mod deliveries;
+mod dictionaries;
 mod error;
 pub mod findings;
 mod history;
@@ -69,6 +70,7 @@ pub struct Store {
     options: PgConnectOptions,
     limits: Limits,
     prepared: Arc<AtomicBool>,
+    dictionaries: Arc<dictionaries::Dictionaries>,
 }
 
 /// How long to wait for PostgreSQL.
@@ -101,7 +103,7 @@ impl Store {
             .acquire_timeout(limits.connect)
             .after_connect(|connection, _| Box::pin(async move { insist_on_durability(connection).await }))
             .connect_lazy_with(pooled);
-        Self { pool, options, limits, prepared: Arc::default() }
+        Self { pool, options, limits, prepared: Arc::default(), dictionaries: Arc::default() }
     }
 
     /// Brings the tables up to date, one process at a time, and refuses a server that may forget what it committed.
@@ -119,6 +121,7 @@ impl Store {
             .run_direct(None, &mut connection, false)
             .await
             .map_err(|error| StoreError::from(sqlx::Error::from(error)))?;
+        self.commit_dictionary(&mut connection).await?;
         connection.close().await?;
         self.prepared.store(true, Ordering::Release);
         Ok(())

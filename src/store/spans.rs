@@ -14,6 +14,7 @@ use uuid::Uuid;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::text;
+use crate::decode::dictionary::Dictionary;
 use crate::decode::plain::Plain;
 use crate::model::{SpanId, TraceId};
 use crate::semconv;
@@ -257,6 +258,30 @@ impl Batch {
             }
         }
         (self.spans, self.names, self.rests) = (spans, names, rests);
+    }
+
+    /// What is stored of each span beside its columns.
+    pub fn rests(&self) -> impl Iterator<Item = &[u8]> {
+        self.rows().map(|row| row.rest)
+    }
+
+    /// With the rests packed, where that makes them shorter.
+    pub(super) fn packed(mut self, id: i16, dictionary: &Dictionary) -> Self {
+        let plain = std::mem::take(&mut self.rests);
+        let mut packer = dictionary.packer();
+        let mut start = 0;
+        for span in &mut self.spans {
+            let rest = &plain[std::mem::replace(&mut start, span.rest_end)..span.rest_end];
+            match packer.pack(rest) {
+                Some(packed) => {
+                    self.rests.extend_from_slice(packed);
+                    span.dictionary = id;
+                }
+                None => self.rests.extend_from_slice(rest),
+            }
+            span.rest_end = self.rests.len();
+        }
+        self
     }
 
     pub(super) fn rows(&self) -> impl Iterator<Item = SpanRow<'_>> {

@@ -32,6 +32,7 @@ const REST: Duration = Duration::from_millis(100);
 /// The queue's near end. Cheap to clone; the writers end when every clone is gone and the queue is empty.
 #[derive(Clone)]
 pub struct Writer {
+    store: Store,
     queue: mpsc::Sender<Job>,
     room: Arc<Semaphore>,
     capacity: usize,
@@ -85,7 +86,8 @@ impl Writer {
         let capacity = capacity.min(u32::MAX as usize);
         let (sender, receiver) = mpsc::channel(MOST_JOBS);
         let inbox = Arc::new(Mutex::new(Inbox { queue: receiver, held: None }));
-        let writer = Self { queue: sender, room: Arc::new(Semaphore::new(capacity)), capacity };
+        let writer =
+            Self { store: store.clone(), queue: sender, room: Arc::new(Semaphore::new(capacity)), capacity };
         let work = async move {
             let mut writers = JoinSet::new();
             for _ in 0..WRITERS {
@@ -94,6 +96,11 @@ impl Writer {
             writers.join_all().await;
         };
         (writer, work)
+    }
+
+    /// Makes a batch smaller, at the cost of some work: a caller's, for the writers have enough.
+    pub fn pack(&self, batch: Batch) -> Batch {
+        self.store.pack(batch)
     }
 
     /// Stores the spans and comes back when they are committed.

@@ -8,6 +8,7 @@ mod forget;
 mod judge;
 mod life;
 mod outage;
+mod packed;
 mod room;
 mod ways;
 

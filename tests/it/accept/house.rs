@@ -18,6 +18,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::support::database::Database;
+use crate::support::stored::spans_with;
 use crate::support::transport::PATIENCE;
 pub(super) use crate::support::transport::{
     Answer, Doors, EXPORT, PACKINGS, Packing, TRANSPORTS, Transport, call, call_at, client, http2_client,
@@ -99,11 +100,9 @@ impl House {
         sqlx::query_scalar(query).fetch_one(pool).await.unwrap()
     }
 
-    /// Spans whose stored bytes hold this text.
-    pub(super) async fn stored_with(&self, text: &str) -> i64 {
-        let pool = &self.database.as_ref().unwrap().pool;
-        let query = "select count(*) from spans where position(convert_to($1, 'UTF8') in rest) > 0 or position($1 in name) > 0";
-        sqlx::query_scalar(query).bind(text).fetch_one(pool).await.unwrap()
+    /// Spans that are stored with this text in them.
+    pub(super) async fn stored_with(&self, text: &str) -> usize {
+        spans_with(&self.database.as_ref().unwrap().options, text).await
     }
 
     /// The value of a metric.

@@ -31,7 +31,8 @@ async fn measure(process: &Process, time: Duration) -> (Tally, f64) {
 async fn ten_times_more_than_there_is_room_for_is_refused_at_once_and_costs_the_rest_little() {
     let time = Duration::from_secs(if long() { 20 } else { 1 });
     // In flight an export takes about four tenths of a kilobyte a span, read and as rows.
-    let tight = format!("[otlp]\nmax_request = \"512KiB\"\nmax_in_flight = \"{}\"\n", CROWD * SPANS * 400 / 10);
+    let tight =
+        format!("[otlp]\nmax_request = \"512KiB\"\nmax_in_flight = \"{}\"\n", CROWD * SPANS * 400 / 10);
     let mut roomy = Process::new();
     roomy.start().await;
     let (_, peak) = measure(&roomy, time).await;

@@ -12,6 +12,7 @@ use super::report;
 use super::shapes::{SETTLES, judged, of_received};
 use crate::alert::peer::Peer;
 use crate::support::process::Process;
+use crate::support::stored::spans_with;
 use crate::support::traffic::text;
 use crate::support::transport::{Answer, PATIENCE, TRANSPORTS, Transport};
 
@@ -137,8 +138,7 @@ async fn hostile_strings_are_stored_and_act_nowhere() {
         assert_eq!(transport.export(&process, &hostile(trace)).await, Answer::Accepted, "{transport:?}");
         judged(&mut connection, trace).await;
     }
-    let query = "select count(*) from spans where position(convert_to($1, 'UTF8') in rest) > 0";
-    let stored: i64 = sqlx::query_scalar(query).bind(HOSTILE).fetch_one(&mut connection).await.unwrap();
+    let stored = spans_with(&process.options(), HOSTILE).await;
     assert_eq!(stored, 27);
 
     let begun = Instant::now();

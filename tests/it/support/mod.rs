@@ -7,6 +7,7 @@ pub(crate) mod proxy;
 pub(crate) mod raw;
 pub(crate) mod recorded;
 pub(crate) mod server;
+pub(crate) mod stored;
 pub(crate) mod traffic;
 pub(crate) mod transport;
 

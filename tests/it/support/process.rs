@@ -201,8 +201,13 @@ impl Process {
 
     /// A connection to its private server, which must be running.
     pub(crate) async fn connect(&self) -> PgConnection {
+        PgConnection::connect_with(&self.options()).await.unwrap()
+    }
+
+    /// The way to its private server.
+    pub(crate) fn options(&self) -> PgConnectOptions {
         let options = PgConnectOptions::new_without_pgpass().socket(&self.private_dir).username("debunk");
-        PgConnection::connect_with(&options.database("debunk")).await.unwrap()
+        options.database("debunk")
     }
 
     /// A connection to its private server, whether it runs or not.
