@@ -15,7 +15,7 @@ async fn what_is_stored_stays_within_its_size_and_the_newest_stays() {
         (Duration::from_mins(10), 200_u64 << 20, Duration::from_millis(30))
     } else {
         // Until the first traces have gone.
-        (Duration::ZERO, 14 << 20, Duration::ZERO)
+        (Duration::ZERO, 10 << 20, Duration::ZERO)
     };
     let mut process = Process::with(&format!("[retention]\nmax_size = \"{most}\"\n"));
     process.start().await;
