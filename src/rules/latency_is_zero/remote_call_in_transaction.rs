@@ -48,8 +48,8 @@
 //! confirm or cancel in another. What only has to be sent goes into an outbox table in the same transaction.
 //! ## Blind spots
 //! Most instrumentations record no span for a transaction that the driver or an ORM opens (`conn.transaction()`,
-//! `engine.begin()`, JDBC); there the rule is silent. `BEGIN` and `COMMIT` sent as statements are seen.
-//! JDBC: `otel.instrumentation.jdbc.experimental.transaction.enabled=true`.
+//! `engine.begin()`, JDBC); there the rule is silent. `BEGIN` and `COMMIT` sent as statements are seen. Java's agent can
+//! be told to record the ends of transactions, but not where they begin.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
