@@ -1,9 +1,10 @@
 //! Settings: one struct per section, read once and validated whole. The only reader of the environment.
 //!
-//! A setting comes from its default, then the TOML file, then `DEBUNK_SECTION__KEY`. Unknown keys are errors with
-//! their line and column. Secrets come only from `…_file` or the environment and never print.
+//! A setting comes from its default, then its profile, then the TOML file, then `DEBUNK_SECTION__KEY`. Unknown keys
+//! are errors with their line and column. Secrets come only from `…_file` or the environment and never print.
 
 mod amount;
+pub mod profile;
 mod receiver;
 mod section;
 
@@ -38,7 +39,7 @@ pub struct Config {
     pub retention: Retention,
     /// Names of environments.
     pub environments: Environments,
-    /// Thresholds of each rule.
+    /// Which findings are wanted, and the thresholds of each rule.
     pub rules: crate::rules::Thresholds,
     /// Who is told.
     pub receivers: Vec<Receiver>,
@@ -91,8 +92,8 @@ fn parse(
              holds it as url_file"
         )));
     }
-    let overrides = overrides(environment)?;
-    let config = if overrides.is_empty() { file } else { overlay(text, overrides)? };
+    let set = overlay(text, overrides(environment)?)?;
+    let config = profile::completed(set).map_err(|error| ConfigError(error.message().to_owned()))?;
     config.validate().map_err(ConfigError)?;
     Ok(config)
 }
@@ -138,7 +139,7 @@ fn meant(variable: &str) -> Option<String> {
 }
 
 /// Lays `DEBUNK_SECTION__KEY` values over the file's. A value is read as TOML where it is one, else as a string.
-fn overlay(text: &str, overrides: Vec<(String, String)>) -> Result<Config, ConfigError> {
+fn overlay(text: &str, overrides: Vec<(String, String)>) -> Result<toml::Table, ConfigError> {
     let mut table: toml::Table =
         toml::from_str(text).map_err(|error| located("debunk.toml", text, &error))?;
     for (variable, value) in overrides {
@@ -152,7 +153,7 @@ fn overlay(text: &str, overrides: Vec<(String, String)>) -> Result<Config, Confi
             ))
         })?;
     }
-    table.try_into().map_err(|error: toml::de::Error| ConfigError(error.message().to_owned()))
+    Ok(table)
 }
 
 fn set(table: &mut toml::Table, keys: &[String], value: &str) -> Option<()> {

@@ -20,14 +20,14 @@ pub struct Args {
     pub print: bool,
 }
 
-/// Prints `ok`, or the settings.
+/// Prints `ok` and the profile, or the settings.
 pub fn run(args: &Args, config: &Config) -> anyhow::Result<ExitCode> {
     Receivers::open(&config.receivers, &config.server.public_url)?;
     super::database(config)?;
     let text = if args.print {
         toml::to_string(config).context("cannot write the settings")?
     } else {
-        "ok\n".to_owned()
+        format!("ok (profile {})\n", config.rules.profile.id())
     };
     super::print(&text)?;
     Ok(ExitCode::SUCCESS)

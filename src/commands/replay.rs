@@ -103,7 +103,7 @@ impl<'a> Replay<'a> {
             replayed.left += (known.len() - judgements.len()) as u64;
             replayed.traces += judgements.len() as u64;
             for judgement in &judgements {
-                replayed.compare(judgement, &before);
+                replayed.compare(judgement, &before, self.config.findings.min_confidence);
             }
         }
         replayed.events = self.events.into_inner().expect("nobody panics while counting");
@@ -142,8 +142,8 @@ impl<'a> Replay<'a> {
         let sizes = self.store.sizes_of(&loaded, self.config.otlp.max_spans_per_trace).await?;
         let judged = loaded.iter().zip(sizes).zip(looks).map(|((loaded, size), (_, settled))| {
             let spans = semconv::spans(&loaded.spans, &self.config.environments.aliases);
-            let thresholds = &self.config.rules;
-            let settings = Settings { thresholds, assembly: size.assembly(most, *settled) };
+            let (thresholds, min_confidence) = (&self.config.rules, self.config.findings.min_confidence);
+            let settings = Settings { thresholds, min_confidence, assembly: size.assembly(most, *settled) };
             judge(loaded.trace_id, spans, settings)
         });
         Ok(judged.collect())
@@ -152,14 +152,14 @@ impl<'a> Replay<'a> {
 
 impl Replayed {
     /// What one trace shows now, against what it showed.
-    fn compare(&mut self, judgement: &Judgement, before: &[Shows]) {
+    fn compare(&mut self, judgement: &Judgement, before: &[Shows], min_confidence: Confidence) {
         let trace: TraceId = judgement.trace_id;
         let mut then: BTreeMap<Fingerprint, &Shows> = before
             .iter()
             .filter(|shows| shows.trace_id == trace)
             .map(|shows| (shows.fingerprint, shows))
             .collect();
-        let counted = |found: &&Judged| Confidence::Medium <= found.confidence && found.absorbed_by.is_none();
+        let counted = |found: &&Judged| min_confidence <= found.confidence && found.absorbed_by.is_none();
         let now: BTreeMap<Fingerprint, &Judged> =
             judgement.occurrences.iter().filter(counted).map(|found| (found.fingerprint, found)).collect();
         for (id, found) in now {

@@ -58,7 +58,8 @@ fn list(config: &Config) -> String {
 
 fn explained(rule: &Rule, config: &Config) -> String {
     let mut text = format!("# {}: {}\n\n{}\n", rule.id, rule.fallacy.title(), rule.page().trim_end());
-    let _ = writeln!(text, "\n## Thresholds in force\n\n[rules.{}]", rule.id);
+    let profile = config.rules.profile.id();
+    let _ = writeln!(text, "\n## Thresholds in force (profile {profile})\n\n[rules.{}]", rule.id);
     if let serde_json::Value::Object(thresholds) = rule.thresholds(&config.rules) {
         for (key, value) in thresholds {
             let _ = writeln!(text, "{key} = {value}");

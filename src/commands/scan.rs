@@ -48,9 +48,9 @@ pub struct Args {
     /// Only this rule; may be repeated.
     #[arg(long = "rule", value_name = "ID")]
     pub rules: Vec<String>,
-    /// Report occurrences at least so sure: low, medium, high, confirmed.
-    #[arg(long, value_name = "CONFIDENCE", default_value = "medium")]
-    pub min_confidence: Confidence,
+    /// Report occurrences at least so sure: low, medium, high, confirmed. Without it, as `findings.min_confidence` says.
+    #[arg(long, value_name = "CONFIDENCE")]
+    pub min_confidence: Option<Confidence>,
 }
 
 /// Who reads the report.
@@ -77,9 +77,10 @@ pub fn run(args: &Args, config: &Config) -> anyhow::Result<ExitCode> {
     let baseline = args.baseline.as_deref().map(baseline).transpose()?;
     let workers = thread::available_parallelism().map_or(1, usize::from);
     let (heap, mut read) = read::files(&args.files, workers)?;
-    let (traces, inspections) = judge::all(&heap, &thresholds, config, workers)?;
+    let asked = asked(args, config, &thresholds);
+    let (traces, inspections) = judge::all(&heap, &thresholds, asked.min_confidence, config, workers)?;
     read.traces = traces;
-    let mut report = report::report(asked(args, config, &thresholds), read, inspections);
+    let mut report = report::report(asked, read, inspections);
     if let Some(baseline) = &baseline {
         report = report.against(baseline);
     }
@@ -100,7 +101,7 @@ fn asked(args: &Args, config: &Config, thresholds: &Thresholds) -> Asked {
     Asked {
         files: args.files.iter().map(|file| file.to_string_lossy().into_owned()).collect(),
         rules: looked.map(|rule| rule.id).collect(),
-        min_confidence: args.min_confidence,
+        min_confidence: args.min_confidence.unwrap_or(config.findings.min_confidence),
         gate: Gate { high: config.findings.gate_high, medium: config.findings.gate_medium },
         fail_on: args.fail_on,
     }

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::{Bytes, Period, Secret};
+use crate::rules::Confidence;
 
 /// `[server]`
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -69,7 +70,8 @@ pub struct Otlp {
     pub max_value: Bytes,
     /// Spans that one trace may have; more are rejected, and the trace says so.
     pub max_spans_per_trace: u32,
-    /// What happens to logs and metrics: "discard" accepts them and keeps nothing, "refuse" answers that they are not served.
+    /// What happens to logs and metrics: "discard" accepts them and keeps nothing but exceptions that log records tell of a
+    /// span, "refuse" answers that they are not served.
     pub other_signals: OtherSignals,
 }
 
@@ -77,7 +79,7 @@ pub struct Otlp {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OtherSignals {
-    /// Accepted and forgotten: senders often have one endpoint for all signals.
+    /// Accepted and forgotten, but for the exceptions of spans: senders often have one endpoint for all signals.
     #[default]
     Discard,
     /// Not served: 404, or `UNIMPLEMENTED`.
@@ -108,6 +110,8 @@ pub struct Traces {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Findings {
+    /// Occurrences at least so sure count: low, medium, high, confirmed.
+    pub min_confidence: Confidence,
     /// Distinct traces with confidence high that open a finding.
     pub gate_high: u32,
     /// Distinct traces with confidence medium that open a finding.
@@ -222,6 +226,7 @@ impl Default for Traces {
 impl Default for Findings {
     fn default() -> Self {
         Self {
+            min_confidence: Confidence::Medium,
             gate_high: 2,
             gate_medium: 5,
             gate_within: Period::secs(86_400),

@@ -1,7 +1,7 @@
 //! One problem, one finding: where two rules speak of the same thing, one of them speaks for both.
 //!
-//! What is absorbed is kept as a relation and not counted. An occurrence that nobody would be shown (confidence
-//! low) absorbs nothing that somebody would be.
+//! What is absorbed is kept as a relation and not counted. An occurrence that nobody would be shown (less sure than
+//! the settings ask for) absorbs nothing that somebody would be.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,8 +27,13 @@ const PAIRS: &[(&str, &str)] = &[
 ];
 
 /// For each claim the position of the one that speaks for it, if any.
-pub(super) fn absorbed(trace: &Trace, claims: &[Claim<'_>]) -> Vec<Option<usize>> {
-    let mut by = absorbed_through_calls(trace, claims);
+pub(super) fn absorbed(
+    trace: &Trace,
+    claims: &[Claim<'_>],
+    min_confidence: Confidence,
+) -> Vec<Option<usize>> {
+    let is_shown = |claim: &Claim<'_>| min_confidence <= claim.occurrence.confidence;
+    let mut by = absorbed_through_calls(trace, claims, is_shown);
     let mut at_span: BTreeMap<SpanIdx, Vec<usize>> = BTreeMap::new();
     for (own, claim) in claims.iter().enumerate().filter(|(own, _)| by[*own].is_none()) {
         at_span.entry(claim.occurrence.at).or_default().push(own);
@@ -53,7 +58,11 @@ fn last_of(by: &[Option<usize>], own: usize) -> Option<usize> {
     std::iter::successors(by[own], |speaker| by[*speaker]).take(PAIRS.len() + 1).last()
 }
 
-fn absorbed_through_calls(trace: &Trace, claims: &[Claim<'_>]) -> Vec<Option<usize>> {
+fn absorbed_through_calls(
+    trace: &Trace,
+    claims: &[Claim<'_>],
+    is_shown: impl Fn(&Claim<'_>) -> bool,
+) -> Vec<Option<usize>> {
     let mut by_call: BTreeMap<(&str, usize), Vec<usize>> = BTreeMap::new();
     for (own, claim) in claims.iter().enumerate() {
         if PAIRS.iter().any(|(absorbs, _)| *absorbs == claim.rule) {
@@ -73,10 +82,6 @@ fn absorbed_through_calls(trace: &Trace, claims: &[Claim<'_>]) -> Vec<Option<usi
         rivals.find(|rival| is_shown(claim) <= is_shown(&claims[*rival]))
     };
     claims.iter().map(speaker).collect()
-}
-
-fn is_shown(claim: &Claim<'_>) -> bool {
-    Confidence::Low < claim.occurrence.confidence
 }
 
 type Weight = (Severity, u32, u32, Duration, u32, Reverse<usize>);
@@ -138,7 +143,7 @@ mod tests {
                 severity: *severity,
             })
             .collect();
-        absorbed(&trace, &claims)
+        absorbed(&trace, &claims, Confidence::Medium)
     }
 
     #[test]

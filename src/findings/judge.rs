@@ -7,7 +7,7 @@ use super::absorb::{Claim, absorbed};
 use super::severity::{Circumstances, severity};
 use super::{Evidence, Fingerprint, Inspection, Judged, Judgement, rows, shape};
 use crate::model::{Assembly, Call, Span, Trace, TraceId};
-use crate::rules::{Occurrence, RULES, Rule, Severity, Thresholds};
+use crate::rules::{Confidence, Occurrence, RULES, Rule, Severity, Thresholds};
 use crate::sketch::{Drawer, Mark};
 
 /// Longest remark beside a drawn span, in letters.
@@ -18,6 +18,8 @@ const MOST_LETTERS: usize = 80;
 pub struct Settings<'a> {
     /// Of every rule.
     pub thresholds: &'a Thresholds,
+    /// What is less sure is nobody's business, and speaks for nothing that is.
+    pub min_confidence: Confidence,
     /// What is known of the trace besides its spans, and how many of them are judged.
     pub assembly: Assembly,
 }
@@ -45,7 +47,7 @@ pub fn inspect(trace_id: TraceId, spans: Vec<Span>, settings: Settings<'_>) -> I
 
 fn look(trace_id: TraceId, trace: &Trace, settings: Settings<'_>) -> Inspection {
     let (found, panicked) = run(RULES, trace, settings.thresholds);
-    Inspection { trace_id, occurrences: identified(trace, &found), panicked }
+    Inspection { trace_id, occurrences: identified(trace, &found, settings.min_confidence), panicked }
 }
 
 /// An occurrence under its rule and the rule's position.
@@ -92,7 +94,7 @@ fn could_change(trace: &Trace) -> bool {
         || trace.units().any(|unit| !matches!(unit.outcome(), Outcome::Ok | Outcome::Unknown))
 }
 
-fn identified(trace: &Trace, found: &[Found]) -> Vec<Judged> {
+fn identified(trace: &Trace, found: &[Found], min_confidence: Confidence) -> Vec<Judged> {
     let claims: Vec<Claim<'_>> = found
         .iter()
         .map(|one| Claim {
@@ -102,7 +104,7 @@ fn identified(trace: &Trace, found: &[Found]) -> Vec<Judged> {
             severity: one.severity,
         })
         .collect();
-    let by = absorbed(trace, &claims);
+    let by = absorbed(trace, &claims, min_confidence);
     let fingerprints: Vec<Fingerprint> = found.iter().map(|one| fingerprint(trace, one)).collect();
     let mut known = BTreeSet::new();
     let mut judged = Vec::with_capacity(found.len());
@@ -249,7 +251,11 @@ mod tests {
     #[test]
     fn no_spans_are_no_findings() {
         let thresholds = Thresholds::default();
-        let settings = Settings { thresholds: &thresholds, assembly: Assembly::default() };
+        let settings = Settings {
+            thresholds: &thresholds,
+            min_confidence: Confidence::Medium,
+            assembly: Assembly::default(),
+        };
         let judgement = judge(TraceId(1), Vec::new(), settings);
         assert_eq!(judgement.occurrences, Vec::new());
         assert_eq!((judgement.summary.spans, judgement.unsettled), (0, false));

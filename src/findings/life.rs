@@ -176,13 +176,12 @@ impl Event {
 }
 
 impl Counts {
-    /// Counts one more trace under its best confidence; low is not counted.
+    /// Counts one more trace under its best confidence; where low counts, it does so on the lowest step.
     pub fn add(&mut self, best: Confidence) {
         match best {
             Confidence::Confirmed => self.confirmed += 1,
             Confidence::High => self.high += 1,
-            Confidence::Medium => self.medium += 1,
-            Confidence::Low => {}
+            Confidence::Medium | Confidence::Low => self.medium += 1,
         }
     }
 

@@ -135,6 +135,7 @@ impl Evaluate {
         }
         let settings = Settings {
             thresholds: &self.config.rules,
+            min_confidence: self.config.findings.min_confidence,
             assembly: size.assembly(self.config.traces.max_spans_evaluated, claimed.settled),
         };
         let judged = catch_unwind(AssertUnwindSafe(|| {

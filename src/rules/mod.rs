@@ -72,6 +72,33 @@ pub struct Rule {
     section: fn(&Thresholds) -> serde_json::Value,
 }
 
+/// How much is wanted. What a profile stands for is `config`'s business.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Profile {
+    /// What leaves little doubt and costs much.
+    Strict,
+    /// What is worth telling.
+    #[default]
+    Balanced,
+    /// Everything there may be.
+    Explore,
+}
+
+impl Profile {
+    /// All of them, from few findings to many.
+    pub const ALL: [Self; 3] = [Self::Strict, Self::Balanced, Self::Explore];
+
+    /// The one spelling used everywhere.
+    pub fn id(self) -> &'static str {
+        match self {
+            Self::Strict => "strict",
+            Self::Balanced => "balanced",
+            Self::Explore => "explore",
+        }
+    }
+}
+
 /// Makes the table of rules and the struct of their thresholds: one row per fallacy, in its folder's name.
 macro_rules! registry {
     ($($fallacy:ident => $folder:ident: $($rule:ident),+;)*) => {
@@ -89,6 +116,9 @@ macro_rules! registry {
         #[derive(Clone, Debug, Default, Deserialize, Serialize)]
         #[serde(default, deny_unknown_fields)]
         pub struct Thresholds {
+            /// What stands where nothing is set: "strict" (what is sure and costs much), "balanced", or "explore" (all there
+            /// may be).
+            pub profile: Profile,
             $($(
                 #[doc = concat!("Of `", stringify!($rule), "`.")]
                 pub $rule: $folder::$rule::Thresholds,

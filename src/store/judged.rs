@@ -20,8 +20,9 @@ use super::error::sqlstate;
 use super::pending::interval;
 use super::{Change, Claimed, NewDelivery, Store, StoreError};
 use crate::config::Config;
-use crate::findings::Judgement;
 use crate::findings::life::Gate;
+use crate::findings::{Judged, Judgement};
+use crate::rules::Confidence;
 
 pub(super) use told::{Moved, put_into_outbox};
 
@@ -31,6 +32,8 @@ const MOST_TRIES: u32 = 5;
 /// What decides when findings open and when a trace is looked at again.
 #[derive(Clone, Copy, Debug)]
 pub struct Policy {
+    /// Occurrences at least so sure count.
+    pub min_confidence: Confidence,
     /// Traces that open a finding.
     pub gate: Gate,
     /// They lie within so long.
@@ -44,6 +47,7 @@ impl Policy {
     pub fn of(config: &Config) -> Self {
         let findings = &config.findings;
         Self {
+            min_confidence: findings.min_confidence,
             gate: Gate { high: findings.gate_high, medium: findings.gate_medium },
             within: findings.gate_within.0,
             settle: config.traces.settle_period.0,
@@ -75,6 +79,15 @@ struct Mine<'a> {
     received_at: OffsetDateTime,
     /// Looks at new spans so far, this one included.
     looks: i32,
+    /// What is less sure does not count.
+    min_confidence: Confidence,
+}
+
+impl Mine<'_> {
+    /// Sure enough and not absorbed: it counts, and has a finding.
+    fn counts(&self, occurrence: &Judged) -> bool {
+        self.min_confidence <= occurrence.confidence && occurrence.absorbed_by.is_none()
+    }
 }
 
 impl Store {
@@ -144,6 +157,7 @@ impl Store {
                     judgement,
                     received_at: was.map_or(since, |was| was.received_at.min(since)),
                     looks: was.map_or(0, |was| was.looks) + i32::from(!claimed.settled),
+                    min_confidence: policy.min_confidence,
                 }
             })
             .collect();

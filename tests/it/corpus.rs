@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::path::Path;
 
+use debunk::config::profile;
 use debunk::findings::{Judged, Judgement, Settings, judge};
 use debunk::model::{Assembly, SpanId, Trace, TraceId};
 use debunk::rules::{self, Confidence, Thresholds};
@@ -20,7 +21,15 @@ const CLEAN: &[&str] = &["dsb-hotel", "dsb-media", "kieker-bookstore"];
 fn judged(traces: &Traces, id: TraceId) -> Judgement {
     let spans = semconv::spans(&traces[&id], &BTreeMap::new());
     let thresholds = Thresholds::default();
-    judge(id, spans, Settings { thresholds: &thresholds, assembly: Assembly::default() })
+    judge(
+        id,
+        spans,
+        Settings {
+            thresholds: &thresholds,
+            min_confidence: Confidence::Medium,
+            assembly: Assembly::default(),
+        },
+    )
 }
 
 /// What would be shown of one trace, absorbed or not.
@@ -152,7 +161,11 @@ fn our_own_recordings_are_judged_rightly() {
 #[test]
 fn order_and_repetition_change_no_judgement() {
     let thresholds = Thresholds::default();
-    let settings = Settings { thresholds: &thresholds, assembly: Assembly::default() };
+    let settings = Settings {
+        thresholds: &thresholds,
+        min_confidence: Confidence::Medium,
+        assembly: Assembly::default(),
+    };
     for name in ["lab-python", "lab-node"] {
         for (id, received) in read(Path::new("tests/data"), name) {
             let spans = semconv::spans(&received, &BTreeMap::new());
@@ -162,6 +175,33 @@ fn order_and_repetition_change_no_judgement() {
             assert_eq!(judge(id, spans, settings), judge(id, again, settings), "{name} {id}");
         }
     }
+}
+
+/// A profile that wants more finds no less; what is absorbed or too unsure to be shown counts here too.
+#[test]
+fn every_profile_finds_what_a_stricter_one_finds() {
+    let found = |profile, id, received: &[_]| {
+        let thresholds = profile::defaults(profile).rules;
+        let spans = semconv::spans(received, &BTreeMap::new());
+        let settings = Settings {
+            thresholds: &thresholds,
+            min_confidence: Confidence::Low,
+            assembly: Assembly::default(),
+        };
+        let occurrences = judge(id, spans, settings).occurrences.into_iter();
+        occurrences.map(|one| (one.rule, one.span_id)).collect::<BTreeSet<_>>()
+    };
+    let mut totals = [0; 3];
+    for name in ["lab-python", "lab-node"] {
+        for (id, received) in read(Path::new("tests/data"), name) {
+            let each = rules::Profile::ALL.map(|profile| found(profile, id, &received));
+            for pair in each.windows(2) {
+                assert!(pair[0].is_subset(&pair[1]), "{name} {id}: {:?}", pair[0].difference(&pair[1]));
+            }
+            totals.iter_mut().zip(&each).for_each(|(total, found)| *total += found.len());
+        }
+    }
+    assert!(totals.is_sorted() && totals[0] < totals[1] && totals[1] < totals[2], "{totals:?}");
 }
 
 #[test]

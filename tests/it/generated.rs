@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::Path;
 
-use debunk::config::Config;
-use debunk::rules::{RULES, Rule, Thresholds};
+use debunk::config::{Config, profile};
+use debunk::rules::{Profile, RULES, Rule, Thresholds};
 
 /// Settings that are absent by default, or belong to something that may stand several times.
 const EXAMPLES: &str = "
@@ -87,14 +87,21 @@ fn page(rule: &Rule) -> String {
         rule.fallacy.title().to_lowercase()
     );
     text.push_str(rule.page().trim_end());
-    writeln!(text, "\n\n## Thresholds\n\n| `[rules.{}]` | default | |\n|---|---|---|", rule.id).unwrap();
+    let head = "| balanced | strict | explore | |\n|---|---|---|---|---|";
+    writeln!(text, "\n\n## Thresholds\n\n| `[rules.{}]` {head}", rule.id).unwrap();
     let docs = fields(rule.source(), "Thresholds");
     let defaults = rule.thresholds(&Thresholds::default());
     let defaults = defaults.as_object().unwrap();
     assert_eq!(docs.len(), defaults.len(), "{}: thresholds and their documentation differ", rule.id);
     for (key, doc) in docs {
         let default = defaults.get(&key).unwrap_or_else(|| panic!("{}: {key} has no default", rule.id));
-        writeln!(text, "| `{key}` | `{default}` | {} |", doc.join(" ")).unwrap();
+        write!(text, "| `{key}` | `{default}` |").unwrap();
+        for profile in [Profile::Strict, Profile::Explore] {
+            let all = rule.thresholds(&profile::defaults(profile).rules);
+            let changed = Some(&all[&key]).filter(|value| *value != default);
+            write!(text, "{} |", changed.map(|value| format!(" `{value}`")).unwrap_or_default()).unwrap();
+        }
+        writeln!(text, " {} |", doc.join(" ")).unwrap();
     }
     text
 }
@@ -142,7 +149,7 @@ fn example() -> String {
     );
     for (name, doc) in fields(config, "Config") {
         match name.as_str() {
-            "rules" => rules(&mut text),
+            "rules" => rules(&mut text, &doc),
             "receivers" => receivers(&mut text, receiver, &doc, &examples),
             _ => {
                 writeln!(text, "\n# {}\n[{name}]", doc.join(" ")).unwrap();
@@ -155,7 +162,17 @@ fn example() -> String {
     text
 }
 
-fn rules(text: &mut String) {
+fn rules(text: &mut String, doc: &[String]) {
+    writeln!(text, "\n# {}\n[rules]", doc.join(" ")).unwrap();
+    let profile = toml::Table::from_iter([("profile".to_owned(), Profile::default().id().into())]);
+    let documented: Vec<_> = include_str!("../../src/rules/mod.rs")
+        .lines()
+        .skip_while(|line| !line.contains("pub struct Thresholds {"))
+        .map_while(|line| Some(line.trim()).filter(|line| !line.starts_with("$(")))
+        .filter_map(|line| line.strip_prefix("/// "))
+        .map(ToOwned::to_owned)
+        .collect();
+    settings(text, "rules", &[("profile".to_owned(), documented)], &[Some(&profile)]);
     for rule in RULES {
         writeln!(text, "\n# {}.\n[rules.{}]", rule.title(), rule.id).unwrap();
         let defaults: toml::Table = serde_json::from_value(rule.thresholds(&Thresholds::default())).unwrap();

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use debunk::findings::{Judgement, Settings, judge};
 use debunk::model::{Assembly, Received, TraceId};
-use debunk::rules::Thresholds;
+use debunk::rules::{Confidence, Thresholds};
 use debunk::semconv;
 use debunk::sketch;
 
@@ -34,7 +34,11 @@ fn at_ms(one: &mut Received, offset_ms: u64, long_ms: u64) {
 
 fn judged_in_time(what: &str, received: &[Received]) -> Judgement {
     let thresholds = Thresholds::default();
-    let settings = Settings { thresholds: &thresholds, assembly: Assembly::default() };
+    let settings = Settings {
+        thresholds: &thresholds,
+        min_confidence: Confidence::Medium,
+        assembly: Assembly::default(),
+    };
     let begin = Instant::now();
     let spans = semconv::spans(received, &BTreeMap::new());
     let judgement = judge(TraceId(7), spans, settings);

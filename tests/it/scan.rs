@@ -8,7 +8,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use debunk::model::Received;
+use debunk::model::{Received, SpanId, TraceId};
 use debunk::sketch;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans};
@@ -77,6 +77,39 @@ fn export(spans: Vec<Received>) -> String {
 
 fn drawn(drawing: &str) -> Vec<Received> {
     sketch::parse(drawing).unwrap().spans
+}
+
+#[test]
+fn exceptions_in_logs_of_a_file_belong_to_their_spans() {
+    let folder = Folder::new();
+    let mut spans = drawn(
+        "
+        |=====================| web  server  POST /order  {http.response.status_code=504}
+        | ==========x         |   web  client  POST inventory/reserve  {exception.type=ReadTimeout}
+        |  ================== |     inventory  server  POST /reserve
+        |                 ==  |       inventory  db  UPDATE stock SET qty = qty - ?",
+    );
+    let whole = folder.file("whole.jsonl", export(spans.clone()));
+    let mut records = Vec::new();
+    for one in &mut spans {
+        for event in one.span.events.drain(..) {
+            records.push(serde_json::json!({
+                "traceId": TraceId::from_bytes(&one.span.trace_id).unwrap().to_string(),
+                "spanId": SpanId::from_bytes(&one.span.span_id).unwrap().to_string(),
+                "eventName": event.name, "attributes": event.attributes,
+            }));
+        }
+    }
+    assert_eq!(records.len(), 1);
+    let logs = serde_json::json!({ "resourceLogs": [{ "scopeLogs": [{ "logRecords": records }] }] });
+    let parts = folder.file("parts.jsonl", format!("{logs}\n{}", export(spans)));
+    let report = |file: &Path| {
+        let output = folder.debunk(&["scan", "--format", "json", file.to_str().unwrap()]);
+        assert!(output.status.success(), "{}", err(&output));
+        out(&output)
+    };
+    assert!(report(&whole).contains("timeout_partial_failure"));
+    assert_eq!(report(&parts), report(&whole));
 }
 
 #[test]
@@ -226,13 +259,19 @@ fn rules_are_listed_and_explained() {
     folder.file("debunk.toml", "[rules.n_plus_one]\nenabled = false\n");
     let page = out(&folder.debunk(&["rules", "n_plus_one"]));
     assert!(page.contains("## Remedy") && page.contains("enabled = false"), "{page}");
+    assert!(page.contains("(profile balanced)") && page.contains("min_repeats = 5"), "{page}");
+    folder.file("debunk.toml", "[rules]\nprofile = \"strict\"\n[rules.n_plus_one]\nmin_total = \"1s\"\n");
+    let page = out(&folder.debunk(&["rules", "n_plus_one"]));
+    for line in ["(profile strict)", "min_repeats = 10", "min_total = \"1s\"", "many_hidden = 10"] {
+        assert!(page.contains(line), "{line}: {page}");
+    }
     assert_eq!(folder.debunk(&["rules", "n_plus_two"]).status.code(), Some(2));
 }
 
 #[test]
 fn settings_are_checked_and_printed_without_secrets() {
     let folder = Folder::new();
-    assert_eq!(out(&folder.debunk(&["check"])), "ok\n");
+    assert_eq!(out(&folder.debunk(&["check"])), "ok (profile balanced)\n");
     let printed = folder
         .command(&["check", "--print"])
         .env("DEBUNK_DATABASE__URL", "postgres://bob:hunter22@db/x")
@@ -272,12 +311,12 @@ fn check_finds_what_would_end_serve() {
         }
     }
     folder.file("debunk.toml", receiver("https://hooks.example/x", "ops.key"));
-    assert_eq!(out(&folder.debunk(&["check"])), "ok\n");
+    assert_eq!(out(&folder.debunk(&["check"])), "ok (profile balanced)\n");
 }
 
 #[test]
 fn the_example_of_settings_can_be_used() {
     let folder = Folder::new();
     fs::copy(Path::new("config.example.toml"), folder.0.path().join("debunk.toml")).unwrap();
-    assert_eq!(out(&folder.debunk(&["check"])), "ok\n");
+    assert_eq!(out(&folder.debunk(&["check"])), "ok (profile balanced)\n");
 }

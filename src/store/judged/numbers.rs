@@ -13,7 +13,7 @@ use super::super::error::StoreError;
 use super::super::findings::{confidence_rank, severity, severity_rank};
 use super::super::pending::interval;
 use super::super::text;
-use super::rows::{Tally, column, is_counted};
+use super::rows::{Tally, column};
 use super::told::{Moved, put_into_outbox};
 use super::{Mine, Policy, Tell, TryError, hours};
 use crate::findings::Judged;
@@ -135,7 +135,7 @@ async fn make_findings(
 ) -> Result<BTreeSet<i64>, sqlx::Error> {
     let mut seen: BTreeMap<i64, (&Judged, OffsetDateTime)> = BTreeMap::new();
     for one in mine {
-        for found in one.judgement.occurrences.iter().filter(|found| is_counted(found)) {
+        for found in one.judgement.occurrences.iter().filter(|found| one.counts(found)) {
             seen.entry(found.fingerprint.0 as i64).or_insert((found, one.received_at));
         }
     }

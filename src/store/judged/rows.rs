@@ -11,7 +11,6 @@ use super::super::findings::{confidence_rank, severity_rank};
 use super::super::text;
 use super::Mine;
 use crate::findings::{Call, Evidence, Judged, Judgement, Unit};
-use crate::rules::Confidence;
 use crate::store::Claimed;
 
 /// Longest time that counts as lost in one occurrence: clocks lie, and sums must hold.
@@ -32,11 +31,6 @@ pub(super) struct Tally {
 pub(super) struct Before {
     pub(super) received_at: OffsetDateTime,
     pub(super) looks: i32,
-}
-
-/// Counts, and has a finding: confidence medium or more, and not absorbed.
-pub(super) fn is_counted(occurrence: &Judged) -> bool {
-    Confidence::Medium <= occurrence.confidence && occurrence.absorbed_by.is_none()
 }
 
 /// Removes what earlier looks wrote of these traces: what to keep of it, by trace, and the occurrences that counted.
@@ -125,7 +119,7 @@ async fn insert_traces(connection: &mut PgConnection, mine: &[Mine<'_>]) -> Resu
         &column(mine, |one| number(one.judgement.summary.spans)),
         &column(mine, |one| number(one.judgement.summary.services)),
         &column(mine, |one| number(one.judgement.summary.errors)),
-        &column(mine, |one| one.judgement.occurrences.iter().filter(|found| is_counted(found)).count() as i32),
+        &column(mine, |one| one.judgement.occurrences.iter().filter(|found| one.counts(found)).count() as i32),
         &column(mine, |one| one.looks),
         &column(mine, |one| one.judgement.summary.complete),
         &column(mine, |one| text(one.judgement.summary.environment.clone())),
@@ -259,7 +253,7 @@ async fn insert_occurrences(
         &column(&found, |(_, found)| number(found.cost.exposed_calls)),
         &column(&found, |(_, found)| severity_rank(found.severity)),
         &column(&found, |(_, found)| confidence_rank(found.confidence)),
-        &column(&found, |(_, found)| is_counted(found)),
+        &column(&found, |(one, found)| one.counts(found)),
         &column(&found, |(_, found)| found.rule.to_owned()),
         &column(&found, |(_, found)| found.version.clone().map(text)) as &[Option<String>],
         &column(&found, |(_, found)| text(found.why.clone())),

@@ -434,6 +434,7 @@ async fn judge(database: &Database, receivers: &Receivers, proves: bool) {
     };
     let [claimed] = database.store.claim(&claims).await.unwrap().try_into().unwrap();
     let policy = Policy {
+        min_confidence: Confidence::Medium,
         gate: Gate { high: 2, medium: 5 },
         within: Duration::from_hours(24),
         settle: Duration::from_mins(1),

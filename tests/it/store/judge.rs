@@ -19,6 +19,7 @@ const AT_ONCE: Claims = Claims {
 };
 
 pub(super) const POLICY: Policy = Policy {
+    min_confidence: Confidence::Medium,
     gate: Gate { high: 2, medium: 3 },
     within: Duration::from_hours(24),
     settle: Duration::from_millis(300),
