@@ -48,7 +48,7 @@ async fn charge(
         let attempt = Outbound {
             key: key.clone(),
             resend,
-            timeout: GIVE_UP_AFTER,
+            timeout: Some(GIVE_UP_AFTER),
             ..Outbound::new(Method::POST, payment, "/charges", request.number)
         };
         match checkout.ask(&request.span, attempt).await {

@@ -82,8 +82,13 @@ impl SpanExporter for Counted {
     }
 }
 
-/// The SDK of the service `name`, exporting to `to`. Needs a Tokio runtime, whose reactor the connection uses.
-pub(super) fn provider(name: &'static str, to: &str, shipped: &Shipped) -> anyhow::Result<SdkTracerProvider> {
+/// The SDK of the service `name` in `environment`, exporting to `to`. Needs a Tokio runtime, whose reactor the connection uses.
+pub(super) fn provider(
+    name: &'static str,
+    environment: &'static str,
+    to: &str,
+    shipped: &Shipped,
+) -> anyhow::Result<SdkTracerProvider> {
     let inner = OtlpExporter::builder()
         .with_tonic()
         .with_endpoint(to)
@@ -96,19 +101,19 @@ pub(super) fn provider(name: &'static str, to: &str, shipped: &Shipped) -> anyho
         .build();
     Ok(SdkTracerProvider::builder()
         .with_sampler(Sampler::AlwaysOn)
-        .with_resource(resource(name))
+        .with_resource(resource(name, environment))
         .with_span_processor(processor)
         .build())
 }
 
-fn resource(name: &'static str) -> Resource {
+fn resource(name: &'static str, environment: &'static str) -> Resource {
     Resource::builder_empty()
         .with_detector(Box::new(TelemetryResourceDetector))
         .with_service_name(name)
         .with_attributes([
             KeyValue::new(attribute::SERVICE_VERSION, env!("CARGO_PKG_VERSION")),
             KeyValue::new(attribute::SERVICE_INSTANCE_ID, uuid::Uuid::now_v7().to_string()),
-            KeyValue::new(attribute::DEPLOYMENT_ENVIRONMENT_NAME, "production"),
+            KeyValue::new(attribute::DEPLOYMENT_ENVIRONMENT_NAME, environment),
         ])
         .build()
 }

@@ -3,16 +3,25 @@
 //! Nothing here is faked for the rules: calls wait, time out and are sent again, and rows are written when the
 //! spans say so. It shares no code with the reading side, not even the names of attributes.
 
+mod availability;
+mod billing;
+mod catalogs;
 mod checkout;
 mod export;
+mod history;
 mod inventory;
 mod orders;
 mod pages;
+mod parcels;
 mod payment;
+mod preview;
+mod reports;
+mod restock;
 mod service;
 mod shop;
 mod spans;
 mod table;
+mod wishlists;
 
 use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
@@ -120,10 +129,11 @@ fn introduce(shop: &Shop, to: &str, out: &mut impl Write) -> anyhow::Result<()> 
     for visit in shop.visits.iter().filter(|visit| visit.found_by.is_none()) {
         writeln!(out, "  {:<24} {} {}: {}", "", visit.method, visit.template, visit.story)?;
     }
-    // The quiet period is the receiver's setting; its default is said here.
+    // The quiet period is the receiver's setting, and so is what counts as endless; their defaults are said here.
     writeln!(
         out,
-        "a trace is judged 10 s after its last span: they open some 20 s after the first round begins"
+        "a trace is judged 10 s after its last span: they open within a minute of the first round\n\
+         unbounded_wait takes a minute, which is not waited for here: the receiver needs [rules.unbounded_wait] min_wait = \"2s\""
     )?;
     Ok(())
 }

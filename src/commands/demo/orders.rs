@@ -45,7 +45,7 @@ pub(super) async fn open(opening: &mut Opening<'_>, inventory: SocketAddr) -> an
 
 async fn reserve(orders: &Service, inventory: SocketAddr, request: &Inbound) -> Answer {
     let reservation = Outbound::new(Method::POST, inventory, "/reservations", request.number);
-    orders.ask(&request.span, Outbound { timeout: GIVE_UP_AFTER, ..reservation }).await
+    orders.ask(&request.span, Outbound { timeout: Some(GIVE_UP_AFTER), ..reservation }).await
 }
 
 async fn release(orders: &Service, inventory: SocketAddr, request: &Inbound) -> StatusCode {

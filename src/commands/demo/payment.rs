@@ -68,7 +68,7 @@ pub(super) async fn open(opening: &mut Opening<'_>) -> anyhow::Result<(SocketAdd
 
 impl Payment {
     async fn charge(&self, request: Inbound) -> StatusCode {
-        let Inbound { number: order, key, span } = request;
+        let Inbound { number: order, key, span, .. } = request;
         let (service, charges) = (&*self.service, &*self.charges);
         if key.is_none() {
             tokio::time::sleep(self.check(order)).await;

@@ -5,7 +5,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use axum::Router;
@@ -27,6 +27,12 @@ use crate::commands::choose_cryptography;
 /// The header that makes a repeated write harmless, where the receiver honours it.
 pub(super) const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
+/// The header that says how many milliseconds the caller will still wait.
+const TIME_LEFT: &str = "x-time-left-ms";
+
+/// The name of a partner on the public net, as the shop's settings have it.
+pub(super) const PUBLIC_HOST: &str = "api.rates-for-shops.com";
+
 /// Far above what any answer takes here: services that mean to give up earlier say so per call.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -43,8 +49,22 @@ pub(super) struct Inbound {
     pub(super) number: u32,
     /// The idempotency key that came with it.
     pub(super) key: Option<String>,
+    /// When its caller will have left, where it said so.
+    pub(super) until: Option<Instant>,
     /// The server span, under which everything else is done.
     pub(super) span: Context,
+}
+
+/// What a service answers: a status, and rarely a body.
+pub(super) struct Reply {
+    pub(super) status: StatusCode,
+    pub(super) body: Bytes,
+}
+
+impl From<StatusCode> for Reply {
+    fn from(status: StatusCode) -> Self {
+        Self { status, body: Bytes::new() }
+    }
 }
 
 /// A request to another service.
@@ -55,20 +75,50 @@ pub(super) struct Outbound {
     pub(super) to: SocketAddr,
     /// Its path, with `{…}` where the number goes.
     pub(super) template: &'static str,
+    /// What stands behind the path.
+    pub(super) query: &'static str,
+    /// The name by which the callee is called; without one, by its address.
+    pub(super) host: Option<&'static str>,
     /// Number in the path or the body.
     pub(super) number: u32,
     /// Sent with every attempt, where the caller made one.
     pub(super) key: Option<String>,
     /// 0 for the first attempt.
     pub(super) resend: u32,
-    /// When to give up.
-    pub(super) timeout: Duration,
+    /// When to give up; never, where nobody thought of it.
+    pub(super) timeout: Option<Duration>,
+    /// Whether the callee is told when that is.
+    pub(super) tells_deadline: bool,
 }
 
 impl Outbound {
     /// A first attempt, without key, with much patience.
     pub(super) fn new(method: Method, to: SocketAddr, template: &'static str, number: u32) -> Self {
-        Self { method, to, template, number, key: None, resend: 0, timeout: PATIENCE }
+        Self {
+            method,
+            to,
+            template,
+            query: "",
+            host: None,
+            number,
+            key: None,
+            resend: 0,
+            timeout: Some(PATIENCE),
+            tells_deadline: false,
+        }
+    }
+
+    /// A GET that gives up after so long.
+    pub(super) fn get(to: SocketAddr, template: &'static str, number: u32, timeout: Duration) -> Self {
+        Self { timeout: Some(timeout), ..Self::new(Method::GET, to, template, number) }
+    }
+
+    fn url(&self) -> String {
+        let authority = match self.host {
+            Some(host) => format!("{host}:{}", self.to.port()),
+            None => self.to.to_string(),
+        };
+        format!("http://{authority}{}{}", self.path(), self.query)
     }
 
     /// The path as sent.
@@ -111,10 +161,15 @@ pub(super) struct Service {
 
 impl Service {
     /// A service with its own SDK, not listening yet.
-    pub(super) fn new(name: &'static str, to: &str, shipped: &Shipped) -> anyhow::Result<Arc<Self>> {
-        let provider = export::provider(name, to, shipped)?;
+    pub(super) fn new(
+        name: &'static str,
+        environment: &'static str,
+        to: &str,
+        shipped: &Shipped,
+    ) -> anyhow::Result<Arc<Self>> {
+        let provider = export::provider(name, environment, to, shipped)?;
         let tracer = provider.tracer("debunk.demo");
-        let http = client(PATIENCE)?;
+        let http = client(None)?;
         Ok(Arc::new(Self { name, provider, tracer, http, begun: TaskTracker::new() }))
     }
 
@@ -128,7 +183,7 @@ impl Service {
     ) -> Router
     where
         Work: Fn(Inbound) -> Served + Clone + Send + Sync + 'static,
-        Served: Future<Output = StatusCode> + Send + 'static,
+        Served: Future<Output: Into<Reply>> + Send + 'static,
     {
         let service = Arc::clone(self);
         let filter = MethodFilter::try_from(method.clone()).expect("GET and POST have filters");
@@ -139,6 +194,23 @@ impl Service {
         router.route(route, on(filter, handler))
     }
 
+    /// The same for work that asks others: it gets this service and whatever else it needs.
+    pub(super) fn handle<State, Work, Served>(
+        self: &Arc<Self>,
+        router: Router,
+        (method, route): (Method, &'static str),
+        state: State,
+        work: Work,
+    ) -> Router
+    where
+        State: Clone + Send + Sync + 'static,
+        Work: Fn(Arc<Self>, State, Inbound) -> Served + Clone + Send + Sync + 'static,
+        Served: Future<Output: Into<Reply>> + Send + 'static,
+    {
+        let service = Arc::clone(self);
+        self.route(router, method, route, move |request| work(Arc::clone(&service), state.clone(), request))
+    }
+
     async fn serve<Work, Served>(
         self: Arc<Self>,
         method: Method,
@@ -147,10 +219,10 @@ impl Service {
         headers: &HeaderMap,
         body: &[u8],
         work: Work,
-    ) -> StatusCode
+    ) -> (StatusCode, Bytes)
     where
         Work: FnOnce(Inbound) -> Served,
-        Served: Future<Output = StatusCode> + Send + 'static,
+        Served: Future<Output: Into<Reply>> + Send + 'static,
     {
         let parent = spans::propagator().extract_with_context(&Context::new(), &HeaderExtractor(headers));
         let span = self
@@ -163,23 +235,25 @@ impl Service {
         let number =
             number_in(uri.path()).or_else(|| Some(serde_json::from_slice::<Order>(body).ok()?.order));
         let key = headers.get(IDEMPOTENCY_KEY).and_then(|key| key.to_str().ok()).map(ToOwned::to_owned);
-        let serving = number.map(|number| work(Inbound { number, key, span: span.clone() }));
+        let until = headers.get(TIME_LEFT).and_then(|left| left.to_str().ok()?.parse().ok());
+        let until = until.map(|left| Instant::now() + Duration::from_millis(left));
+        let serving = number.map(|number| work(Inbound { number, key, until, span: span.clone() }));
         // Awaited here, but not owned here: when the caller leaves, the server drops this future and the task goes on.
         let task = self.begun.spawn(async move {
-            let status = match serving {
-                Some(serving) => serving.await,
-                None => StatusCode::BAD_REQUEST,
+            let reply = match serving {
+                Some(serving) => serving.await.into(),
+                None => StatusCode::BAD_REQUEST.into(),
             };
-            spans::status_sent(&span, status);
+            spans::status_sent(&span, reply.status);
             span.span().end();
-            status
+            (reply.status, reply.body)
         });
-        task.await.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+        task.await.unwrap_or((StatusCode::INTERNAL_SERVER_ERROR, Bytes::new()))
     }
 
     /// Asks another service, under a client span of `under`.
     pub(super) async fn ask(&self, under: &Context, request: Outbound) -> Answer {
-        let url = format!("http://{}{}", request.to, request.path());
+        let url = request.url();
         let span = self
             .tracer
             .span_builder(format!("{} {}", request.method, request.template))
@@ -189,18 +263,23 @@ impl Service {
         let span = under.with_span(span);
         let mut headers = HeaderMap::new();
         spans::propagator().inject_context(&span, &mut HeaderInjector(&mut headers));
-        let mut sending =
-            self.http.request(request.method.clone(), &url).headers(headers).timeout(request.timeout);
+        let mut sending = self.http.request(request.method.clone(), &url).headers(headers);
+        if let Some(timeout) = request.timeout {
+            sending = sending.timeout(timeout);
+            if request.tells_deadline {
+                sending = sending.header(TIME_LEFT, timeout.as_millis().to_string());
+            }
+        }
         if let Some(key) = &request.key {
             sending = sending.header(IDEMPOTENCY_KEY, key);
         }
         if request.method == Method::POST {
             sending = sending.json(&Order { order: request.number });
         }
-        let answer = match sending.send().await {
-            Ok(response) => {
-                spans::status_received(&span, response.status());
-                Answer::Status(response.status())
+        let answer = match received(sending).await {
+            Ok((status, bytes)) => {
+                spans::received(&span, status, bytes);
+                Answer::Status(status)
             }
             Err(error) => {
                 spans::failed(&span, &error);
@@ -229,12 +308,22 @@ impl Service {
     }
 }
 
-/// An HTTP client that waits at most so long.
-pub(super) fn client(patience: Duration) -> anyhow::Result<reqwest::Client> {
+/// The status of the answer and the bytes of its body, once it is here whole.
+async fn received(sending: reqwest::RequestBuilder) -> reqwest::Result<(StatusCode, usize)> {
+    let response = sending.send().await?;
+    let status = response.status();
+    Ok((status, response.bytes().await?.len()))
+}
+
+/// An HTTP client that waits at most so long, or for as long as each request says.
+pub(super) fn client(patience: Option<Duration>) -> anyhow::Result<reqwest::Client> {
     // The shop speaks plain HTTP, but no client is built without cryptography.
     choose_cryptography();
-    reqwest::Client::builder()
-        .timeout(patience)
+    let client = reqwest::Client::builder();
+    let client = if let Some(patience) = patience { client.timeout(patience) } else { client };
+    client
+        // A stand-in on loopback: nothing leaves this machine.
+        .resolve(PUBLIC_HOST, SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))
         // Loopback must not go through the proxy of the shell.
         .no_proxy()
         .build()

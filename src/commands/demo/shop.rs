@@ -15,10 +15,15 @@ use super::export::{Shipped, Tally};
 use super::payment::Charge;
 use super::service::{Order, Outbound, Service};
 use super::table::Table;
-use super::{checkout, inventory, orders, pages, payment, service};
+use super::{
+    availability, billing, catalogs, checkout, history, inventory, orders, pages, parcels, payment, preview,
+    reports, restock, service, wishlists,
+};
 
 /// Visits of one place in one round: enough to open a finding of confidence high (two traces) at once.
-pub(super) const VISITS: u32 = 3;
+const VISITS: u32 = 3;
+/// Enough where the spans suggest it only (five traces).
+const MANY_VISITS: u32 = 6;
 
 /// Visitors wait for every answer.
 const VISITOR_PATIENCE: Duration = Duration::from_secs(30);
@@ -34,7 +39,16 @@ pub(super) struct Opening<'a> {
 impl Opening<'_> {
     /// A service with its own SDK.
     pub(super) fn service(&mut self, name: &'static str) -> anyhow::Result<Arc<Service>> {
-        let service = Service::new(name, self.to, &self.shipped)?;
+        self.service_in("production", name)
+    }
+
+    /// The same, elsewhere.
+    pub(super) fn service_in(
+        &mut self,
+        environment: &'static str,
+        name: &'static str,
+    ) -> anyhow::Result<Arc<Service>> {
+        let service = Service::new(name, environment, self.to, &self.shipped)?;
         self.services.push(Arc::clone(&service));
         Ok(service)
     }
@@ -55,6 +69,36 @@ pub(super) struct Visit {
     /// The rule that finds it; `None` for the well-behaved twins.
     pub(super) found_by: Option<&'static str>,
     ledger: Ledger,
+    /// In one round.
+    times: u32,
+}
+
+impl Visit {
+    /// A fault that a rule finds.
+    pub(super) fn fault(
+        rule: &'static str,
+        (method, template, at): (Method, &'static str, SocketAddr),
+        story: &'static str,
+    ) -> Self {
+        Self { method, template, at, story, found_by: Some(rule), ledger: Ledger::None, times: VISITS }
+    }
+
+    /// The same done well.
+    pub(super) fn twin(
+        (method, template, at): (Method, &'static str, SocketAddr),
+        story: &'static str,
+    ) -> Self {
+        Self { method, template, at, story, found_by: None, ledger: Ledger::None, times: VISITS }
+    }
+
+    /// A fault that single traces only suggest.
+    pub(super) fn often(self) -> Self {
+        Self { times: MANY_VISITS, ..self }
+    }
+
+    fn counted_in(self, ledger: Ledger) -> Self {
+        Self { ledger, ..self }
+    }
 }
 
 /// Where the effects of a visit are counted.
@@ -97,7 +141,17 @@ impl Shop {
         let checkout = checkout::open(&mut opening, payment).await?;
         let (inventory, reservations) = inventory::open(&mut opening).await?;
         let orders = orders::open(&mut opening, inventory).await?;
-        let visitor = service::client(VISITOR_PATIENCE)?;
+        let mut visits = visits(storefront, checkout, orders);
+        visits.extend(wishlists::open(&mut opening).await?);
+        visits.extend(catalogs::open(&mut opening).await?);
+        visits.extend(history::open(&mut opening).await?);
+        visits.extend(billing::open(&mut opening).await?);
+        visits.extend(parcels::open(&mut opening).await?);
+        visits.extend(preview::open(&mut opening).await?);
+        visits.extend(reports::open(&mut opening).await?);
+        visits.extend(availability::open(&mut opening).await?);
+        visits.extend(restock::open(&mut opening).await?);
+        let visitor = service::client(Some(VISITOR_PATIENCE))?;
         Ok(Self {
             services: opening.services,
             charges,
@@ -105,7 +159,7 @@ impl Shop {
             shipped,
             visitor,
             next: rand::rng().random_range(100_000..900_000),
-            visits: visits(storefront, checkout, orders),
+            visits,
             _servers: opening.servers,
         })
     }
@@ -119,7 +173,7 @@ impl Shop {
     pub(super) async fn round(&mut self) -> Vec<Visited> {
         let mut visited = Vec::new();
         for index in 0..self.visits.len() {
-            let numbers: Vec<u32> = (0..VISITS).map(|_| self.number(index)).collect();
+            let numbers: Vec<u32> = (0..self.visits[index].times).map(|_| self.number(index)).collect();
             let visit = &self.visits[index];
             let statuses = join_all(numbers.iter().map(|number| self.visit(visit, *number))).await;
             visited.push(Visited { statuses, numbers, ledger: visit.ledger });
@@ -195,62 +249,37 @@ impl Shop {
 }
 
 fn visits(storefront: SocketAddr, checkout: SocketAddr, orders: SocketAddr) -> Vec<Visit> {
-    let visit = |method: Method, template, at, story, found_by, ledger| Visit {
-        method,
-        template,
-        at,
-        story,
-        found_by,
-        ledger,
-    };
     vec![
-        visit(
-            Method::GET,
-            "/home/{user}",
-            storefront,
+        Visit::fault(
+            "chatty_sequential_calls",
+            (Method::GET, "/home/{user}", storefront),
             "a page that asks five services, one after another",
-            Some("chatty_sequential_calls"),
-            Ledger::None,
         ),
-        visit(
-            Method::GET,
-            "/home-parallel/{user}",
-            storefront,
+        Visit::twin(
+            (Method::GET, "/home-parallel/{user}", storefront),
             "the same page, asking all five at once",
-            None,
-            Ledger::None,
         ),
-        visit(
-            Method::POST,
-            "/checkout",
-            checkout,
+        Visit::fault(
+            "retry_non_idempotent",
+            (Method::POST, "/checkout", checkout),
             "a charge that times out, happens late, and is sent again",
-            Some("retry_non_idempotent"),
-            Ledger::Charges,
-        ),
-        visit(
-            Method::POST,
-            "/checkout-keyed",
-            checkout,
+        )
+        .counted_in(Ledger::Charges),
+        Visit::twin(
+            (Method::POST, "/checkout-keyed", checkout),
             "the same, with one idempotency key on every attempt",
-            None,
-            Ledger::Charges,
-        ),
-        visit(
-            Method::POST,
-            "/orders",
-            orders,
+        )
+        .counted_in(Ledger::Charges),
+        Visit::fault(
+            "timeout_partial_failure",
+            (Method::POST, "/orders", orders),
             "an order that fails, its reservation made after the caller gave up",
-            Some("timeout_partial_failure"),
-            Ledger::Reservations,
-        ),
-        visit(
-            Method::POST,
-            "/orders-compensated",
-            orders,
+        )
+        .counted_in(Ledger::Reservations),
+        Visit::twin(
+            (Method::POST, "/orders-compensated", orders),
             "the same, and the reservation is then released",
-            None,
-            Ledger::Reservations,
-        ),
+        )
+        .counted_in(Ledger::Reservations),
     ]
 }

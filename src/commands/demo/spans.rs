@@ -53,7 +53,10 @@ pub(super) fn of_request_sent(request: &Outbound, url: &str) -> Vec<KeyValue> {
         KeyValue::new(attribute::HTTP_REQUEST_METHOD, request.method.to_string()),
         KeyValue::new(attribute::URL_FULL, url.to_owned()),
         KeyValue::new(attribute::URL_TEMPLATE, request.template),
-        KeyValue::new(attribute::SERVER_ADDRESS, request.to.ip().to_string()),
+        KeyValue::new(
+            attribute::SERVER_ADDRESS,
+            request.host.map_or(request.to.ip().to_string(), str::to_owned),
+        ),
         KeyValue::new(attribute::SERVER_PORT, i64::from(request.to.port())),
         KeyValue::new(attribute::NETWORK_PROTOCOL_VERSION, "1.1"),
     ];
@@ -91,6 +94,12 @@ pub(super) fn of_statement(
     ]
 }
 
+/// Records how many rows a statement gave back.
+pub(super) fn rows_returned(span: &Context, rows: usize) {
+    let rows = i64::try_from(rows).unwrap_or(i64::MAX);
+    span.span().set_attribute(KeyValue::new(attribute::DB_RESPONSE_RETURNED_ROWS, rows));
+}
+
 /// Records that the database refused a statement.
 pub(super) fn statement_refused(span: &Context, sqlstate: &'static str) {
     let span = span.span();
@@ -104,9 +113,11 @@ pub(super) fn status_sent(span: &Context, status: StatusCode) {
     answered(span, status, status.is_server_error());
 }
 
-/// Records the status that a client received.
-pub(super) fn status_received(span: &Context, status: StatusCode) {
+/// Records what a client received.
+pub(super) fn received(span: &Context, status: StatusCode, bytes: usize) {
     answered(span, status, status.is_server_error() || status.is_client_error());
+    let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+    span.span().set_attribute(KeyValue::new(attribute::HTTP_RESPONSE_BODY_SIZE, bytes));
 }
 
 fn answered(span: &Context, status: StatusCode, failed: bool) {

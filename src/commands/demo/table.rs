@@ -55,6 +55,22 @@ impl<Row> Table<Row> {
         result
     }
 
+    /// Runs a SELECT for `service` and gives back the rows that it finds.
+    pub(super) async fn select<T>(
+        &self,
+        service: &Service,
+        under: &Context,
+        statement: &Statement,
+        find: impl FnOnce(&[Row]) -> Vec<T>,
+    ) -> Vec<T> {
+        let span = self.begin(service, under, statement);
+        tokio::time::sleep(statement.takes).await;
+        let found = self.look(|rows| find(rows));
+        spans::rows_returned(&span, found.len());
+        span.span().end();
+        found
+    }
+
     /// Runs an INSERT of `row`, which fails where a row is already `equal` in the columns of a unique index.
     pub(super) async fn insert_unique(
         &self,
