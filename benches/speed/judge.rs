@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use debunk::clock;
 use debunk::findings::{Settings, judge};
-use debunk::model::{Assembly, Received, TraceId};
-use debunk::rules::Thresholds;
+use debunk::model::{Assembly, Received, Span, TraceId};
+use debunk::rules::{Confidence, RULES, Thresholds};
 use debunk::semconv;
 use debunk::store::{Days, TraceDays, Writer, encode};
 use debunk::telemetry::Metrics;
@@ -55,13 +55,58 @@ pub(crate) async fn run() {
     drop(writer);
     tasks.join_all().await;
     database.store.close().await;
+    all_against_four(&recorded);
+}
+
+/// The first rules that there were: what all others add is measured against them.
+const FOUR: [&str; 4] =
+    ["chatty_sequential_calls", "n_plus_one", "retry_non_idempotent", "timeout_partial_failure"];
+/// The largest ratio that is fine.
+const MOST: f64 = 2.0;
+/// How often either is measured, in turns.
+const TURNS: usize = 9;
+
+/// Judging recorded traces by all rules against judging them by four, in turns. Attributes are read beforehand.
+fn all_against_four(recorded: &[Vec<Received>]) {
+    let all = Thresholds::default();
+    let mut four = all.clone();
+    four.only(&FOUR);
+    let read: Vec<Vec<Span>> = recorded.iter().map(|trace| semconv::spans(trace, &BTreeMap::new())).collect();
+    let spans: usize = read.iter().map(Vec::len).sum();
+    let once = |thresholds: &Thresholds| {
+        let settings =
+            Settings { thresholds, min_confidence: Confidence::Medium, assembly: Assembly::default() };
+        let traces = read.clone();
+        let begun = Instant::now();
+        for (number, trace) in traces.into_iter().enumerate() {
+            assert!(judge(TraceId(number as u128 + 1), trace, settings).panicked.is_empty());
+        }
+        begun.elapsed().as_secs_f64()
+    };
+    let (mut ratios, mut costs) = (Vec::new(), Vec::new());
+    for _ in 0..TURNS {
+        let (by_four, by_all) = (once(&four), once(&all));
+        ratios.push(by_all / by_four);
+        costs.push(by_all * 1e6 / spans as f64);
+    }
+    ratios.sort_by(f64::total_cmp);
+    costs.sort_by(f64::total_cmp);
+    println!(
+        "  {} rules cost {:.2} times what four cost (at most {MOST:.1}), {:.1} µs a span of recorded traces",
+        RULES.len(),
+        ratios[TURNS / 2],
+        costs[TURNS / 2]
+    );
 }
 
 /// Time to load, to read attributes, and to assemble and run the rules.
 async fn measure(database: &Database, wanted: &[TraceDays], size: usize) -> [Duration; 3] {
     let thresholds = Thresholds::default();
-    let settings =
-        Settings { thresholds: &thresholds, assembly: Assembly { max_spans: size, ..Assembly::default() } };
+    let settings = Settings {
+        thresholds: &thresholds,
+        min_confidence: Confidence::Medium,
+        assembly: Assembly { max_spans: size, ..Assembly::default() },
+    };
     let mut times = [Duration::ZERO; 3];
     // As many at once as the server takes at once.
     for some in wanted.chunks(32) {
