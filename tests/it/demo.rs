@@ -182,15 +182,21 @@ fn the_judge_finds_the_faults_and_nothing_else(sent: &[ResourceSpans]) {
             "chatty_sequential_calls/serial storefront GET /home/{} high 3",
             "credentials_in_telemetry/written_down parcels GET /parcels/{} confirmed 3",
             "environment_crossing/nonprod_to_prod_write preview POST /preview confirmed 3",
+            "masked_failure/masked bookings POST /waiting-list high 3",
             "n_plus_one/db wishlists GET /wishlists/{} high 3",
             "orphaned_work/orphaned reports GET /reports/{} confirmed 3",
             "oversized_payload/response browse GET /browse/{} high 3",
+            "partial_commit/left bookings POST /bookings high 3",
             "plaintext_transport/plain billing GET /bills/{} confirmed 3",
+            "redundant_calls/same_service account GET /account/{} high 3",
+            "remote_call_in_transaction/waits transfers POST /transfers high 3",
+            "retry_amplification/multiplied edge GET /items/{} confirmed 3",
             "retry_non_idempotent/confirmed_duplicate checkout POST /checkout confirmed 3",
             "timeout_inversion/inverted availability GET /availability/{} medium 6",
             "timeout_partial_failure/late_write orders POST /orders confirmed 3",
             "unbounded_result_set/rows history GET /history/{} high 3",
             "unbounded_wait/wait restock GET /restock/{} medium 6",
+            "unknown_outcome_write/reported_failure payouts POST /payouts high 3",
         ]
     );
 }
@@ -301,21 +307,27 @@ async fn a_round_of_the_shop_opens_each_promised_finding_and_no_other() {
             "chatty_sequential_calls serial storefront GET /home/{} open",
             "credentials_in_telemetry written_down parcels GET /parcels/{} open",
             "environment_crossing nonprod_to_prod_write preview POST /preview open",
+            "masked_failure masked bookings POST /waiting-list open",
             "n_plus_one db wishlists GET /wishlists/{} open",
             "orphaned_work orphaned reports GET /reports/{} open",
             "oversized_payload response browse GET /browse/{} open",
+            "partial_commit left bookings POST /bookings open",
             "plaintext_transport plain billing GET /bills/{} open",
+            "redundant_calls same_service account GET /account/{} open",
+            "remote_call_in_transaction waits transfers POST /transfers open",
+            "retry_amplification multiplied edge GET /items/{} open",
             "retry_non_idempotent confirmed_duplicate checkout POST /checkout open",
             "timeout_inversion inverted availability GET /availability/{} open",
             "timeout_partial_failure late_write orders POST /orders open",
             "unbounded_result_set rows history GET /history/{} open",
             "unbounded_wait wait restock GET /restock/{} open",
+            "unknown_outcome_write reported_failure payouts POST /payouts open",
         ]
     );
 }
 
 /// Traces of one round.
-const VISITS: i64 = 78;
+const VISITS: i64 = 114;
 
 /// How many traces were judged, of which nothing awaits its first look.
 async fn judged(debunk: &Process) -> i64 {

@@ -3,8 +3,10 @@
 //! Nothing here is faked for the rules: calls wait, time out and are sent again, and rows are written when the
 //! spans say so. It shares no code with the reading side, not even the names of attributes.
 
+mod account;
 mod availability;
 mod billing;
+mod bookings;
 mod catalogs;
 mod checkout;
 mod export;
@@ -14,13 +16,16 @@ mod orders;
 mod pages;
 mod parcels;
 mod payment;
+mod payouts;
 mod preview;
 mod reports;
 mod restock;
+mod reviews;
 mod service;
 mod shop;
 mod spans;
 mod table;
+mod transfers;
 mod wishlists;
 
 use std::io::{ErrorKind, Write};

@@ -16,8 +16,8 @@ use super::payment::Charge;
 use super::service::{Order, Outbound, Service};
 use super::table::Table;
 use super::{
-    availability, billing, catalogs, checkout, history, inventory, orders, pages, parcels, payment, preview,
-    reports, restock, service, wishlists,
+    account, availability, billing, bookings, catalogs, checkout, history, inventory, orders, pages, parcels,
+    payment, payouts, preview, reports, restock, reviews, service, transfers, wishlists,
 };
 
 /// Visits of one place in one round: enough to open a finding of confidence high (two traces) at once.
@@ -151,6 +151,11 @@ impl Shop {
         visits.extend(reports::open(&mut opening).await?);
         visits.extend(availability::open(&mut opening).await?);
         visits.extend(restock::open(&mut opening).await?);
+        visits.extend(payouts::open(&mut opening).await?);
+        visits.extend(bookings::open(&mut opening).await?);
+        visits.extend(transfers::open(&mut opening).await?);
+        visits.extend(reviews::open(&mut opening).await?);
+        visits.extend(account::open(&mut opening).await?);
         let visitor = service::client(Some(VISITOR_PATIENCE))?;
         Ok(Self {
             services: opening.services,
