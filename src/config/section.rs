@@ -70,8 +70,7 @@ pub struct Otlp {
     pub max_value: Bytes,
     /// Spans that one trace may have; more are rejected, and the trace says so.
     pub max_spans_per_trace: u32,
-    /// What happens to logs and metrics: "discard" accepts them and keeps nothing but exceptions that log records tell of a
-    /// span, "refuse" answers that they are not served.
+    /// What happens to logs and metrics: "discard" accepts them and keeps nothing, "refuse" answers that they are not served.
     pub other_signals: OtherSignals,
 }
 
@@ -79,7 +78,7 @@ pub struct Otlp {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OtherSignals {
-    /// Accepted and forgotten, but for the exceptions of spans: senders often have one endpoint for all signals.
+    /// Accepted and forgotten: senders often have one endpoint for all signals.
     #[default]
     Discard,
     /// Not served: 404, or `UNIMPLEMENTED`.

@@ -16,6 +16,7 @@ mod faults;
 mod generated;
 mod pages;
 mod replay;
+mod review;
 mod same;
 mod scale;
 mod scan;

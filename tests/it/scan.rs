@@ -8,7 +8,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use debunk::model::{Received, SpanId, TraceId};
+use debunk::model::Received;
 use debunk::sketch;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans};
@@ -77,39 +77,6 @@ fn export(spans: Vec<Received>) -> String {
 
 fn drawn(drawing: &str) -> Vec<Received> {
     sketch::parse(drawing).unwrap().spans
-}
-
-#[test]
-fn exceptions_in_logs_of_a_file_belong_to_their_spans() {
-    let folder = Folder::new();
-    let mut spans = drawn(
-        "
-        |=====================| web  server  POST /order  {http.response.status_code=504}
-        | ==========x         |   web  client  POST inventory/reserve  {exception.type=ReadTimeout}
-        |  ================== |     inventory  server  POST /reserve
-        |                 ==  |       inventory  db  UPDATE stock SET qty = qty - ?",
-    );
-    let whole = folder.file("whole.jsonl", export(spans.clone()));
-    let mut records = Vec::new();
-    for one in &mut spans {
-        for event in one.span.events.drain(..) {
-            records.push(serde_json::json!({
-                "traceId": TraceId::from_bytes(&one.span.trace_id).unwrap().to_string(),
-                "spanId": SpanId::from_bytes(&one.span.span_id).unwrap().to_string(),
-                "eventName": event.name, "attributes": event.attributes,
-            }));
-        }
-    }
-    assert_eq!(records.len(), 1);
-    let logs = serde_json::json!({ "resourceLogs": [{ "scopeLogs": [{ "logRecords": records }] }] });
-    let parts = folder.file("parts.jsonl", format!("{logs}\n{}", export(spans)));
-    let report = |file: &Path| {
-        let output = folder.debunk(&["scan", "--format", "json", file.to_str().unwrap()]);
-        assert!(output.status.success(), "{}", err(&output));
-        out(&output)
-    };
-    assert!(report(&whole).contains("timeout_partial_failure"));
-    assert_eq!(report(&parts), report(&whole));
 }
 
 #[test]

@@ -137,7 +137,8 @@ fn introduce(shop: &Shop, to: &str, out: &mut impl Write) -> anyhow::Result<()> 
     // The quiet period is the receiver's setting, and so is what counts as endless; their defaults are said here.
     writeln!(
         out,
-        "a trace is judged 10 s after its last span: they open within a minute of the first round\n\
+        "a trace is judged 10 s after its last span, and once more a minute later where something is absent: they open\n\
+         within two minutes\n\
          unbounded_wait takes a minute, which is not waited for here: the receiver needs [rules.unbounded_wait] min_wait = \"2s\""
     )?;
     Ok(())
