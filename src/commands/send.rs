@@ -20,7 +20,7 @@ use crate::clock;
 use crate::decode::file;
 use crate::sketch::visible;
 
-/// Post trace files to an OTLP server.
+/// Post trace files to an OTLP server. Log records in them are not sent.
 #[derive(ClapArgs, Debug)]
 pub struct Args {
     /// Traces as OTLP: JSON, JSON lines or protobuf, compressed or not. `-` is standard input.
@@ -115,7 +115,7 @@ impl Sender {
     async fn file(&mut self, file: &Path) -> anyhow::Result<Count> {
         let mut count = Count::default();
         for request in file::Requests::open(file)? {
-            let file::Request { line, mut resource_spans } = request?;
+            let file::Request { line, mut resource_spans, .. } = request?;
             if let Some(shifts) = &mut self.shifts {
                 move_to_now(&mut resource_spans, shifts);
             }

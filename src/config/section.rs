@@ -70,7 +70,8 @@ pub struct Otlp {
     pub max_value: Bytes,
     /// Spans that one trace may have; more are rejected, and the trace says so.
     pub max_spans_per_trace: u32,
-    /// What happens to logs and metrics: "discard" accepts them and keeps nothing, "refuse" answers that they are not served.
+    /// What happens to logs and metrics: "discard" accepts them and keeps nothing but exceptions that log records tell of a
+    /// span, "refuse" answers that they are not served.
     pub other_signals: OtherSignals,
 }
 

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use opentelemetry_proto::tonic::trace::v1::ResourceSpans;
 
 use super::bounded::{self, Compression};
-use super::{DecodeError, Malformed, NoRoom, Place, json, otlp};
+use super::{DecodeError, Malformed, NoRoom, Place, json, logs, otlp};
 use cut::Cut;
 
 /// Largest single document, decompressed.
@@ -34,6 +34,8 @@ pub struct Request {
     pub line: usize,
     /// What it holds; ids are not checked yet.
     pub resource_spans: Vec<ResourceSpans>,
+    /// Exceptions that stood in it as log records, for spans that may stand elsewhere. They need no check.
+    pub events: Vec<ResourceSpans>,
 }
 
 /// Why a file cannot be read on.
@@ -98,7 +100,7 @@ impl Document {
             Form::Protobuf => {
                 let decoded = otlp::protobuf(&self.bytes, &room());
                 let resource_spans = decoded.map_err(|error| malformed(error, Place::Byte(0)));
-                resource_spans.map(|resource_spans| Request { line: 1, resource_spans })
+                resource_spans.map(|resource_spans| Request { line: 1, resource_spans, events: Vec::new() })
             }
             Form::Json => self.decode_json(),
         };
@@ -114,14 +116,15 @@ impl Document {
             }
             error
         })?;
-        if !request.has_spans {
+        if !request.has_spans && !request.has_logs {
             let why = match request.foreign {
                 Some(foreign) => format!("no OTLP trace: it holds {foreign}"),
                 None => "no OTLP trace: there is no resourceSpans in it".to_owned(),
             };
             return Err(Malformed::at(Place::Line(line, 1), why));
         }
-        Ok(Request { line, resource_spans: request.resource_spans })
+        let events = logs::of(request.resource_logs).exports;
+        Ok(Request { line, resource_spans: request.resource_spans, events })
     }
 }
 
@@ -432,7 +435,7 @@ mod tests {
                 line(r#"{"data":[]}"#),
                 "f: line 2 column 1: no OTLP trace: it holds data, as Jaeger's export has it",
             ),
-            (line(r#"{"resourceLogs":[]}"#), "f: line 2 column 1: no OTLP trace: it holds logs"),
+            (line(r#"{"resourceMetrics":[]}"#), "f: line 2 column 1: no OTLP trace: it holds metrics"),
             (line(r#"{"a":1}"#), "f: line 2 column 1: no OTLP trace: there is no resourceSpans in it"),
             (line("nonsense"), "f: line 2 column 2: expected ident"),
             (format!("{LINE}\n{{\"resourceSpans\":"), "f: line 2 column 17: EOF while parsing a value"),

@@ -7,6 +7,7 @@ use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::common::v1::{
     AnyValue, ArrayValue, EntityRef, InstrumentationScope, KeyValue, KeyValueList,
 };
+use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs};
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::span::{Event, Link, SpanKind};
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
@@ -22,6 +23,9 @@ pub(super) struct Request {
     pub(super) resource_spans: Vec<ResourceSpans>,
     /// Whether it spoke of spans at all: a file that does not is no trace, though an export may be empty.
     pub(super) has_spans: bool,
+    pub(super) resource_logs: Vec<ResourceLogs>,
+    /// Likewise.
+    pub(super) has_logs: bool,
     /// A name that tells what it is instead.
     pub(super) foreign: Option<&'static str>,
 }
@@ -64,7 +68,10 @@ impl Fields for Request {
                 field.list(&mut self.resource_spans)
             }
             "resource_spans" => self.skip("resource_spans (OTLP/JSON says resourceSpans)", field),
-            "resourceLogs" => self.skip("logs", field),
+            "resourceLogs" => {
+                self.has_logs = true;
+                field.list(&mut self.resource_logs)
+            }
             "resourceMetrics" => self.skip("metrics", field),
             "data" => self.skip("data, as Jaeger's export has it", field),
             _ => field.skip(),
@@ -159,6 +166,40 @@ impl Fields for Span {
             "links" => field.list(&mut self.links),
             "droppedLinksCount" => field.value(&mut self.dropped_links_count),
             "status" => field.message(&mut self.status),
+            _ => field.skip(),
+        }
+    }
+}
+
+impl Fields for ResourceLogs {
+    fn read<'de, A: MapAccess<'de>>(&mut self, name: &str, field: Field<'_, A>) -> Result<(), A::Error> {
+        match name {
+            "scopeLogs" => field.list(&mut self.scope_logs),
+            _ => field.skip(),
+        }
+    }
+}
+
+impl Fields for ScopeLogs {
+    fn read<'de, A: MapAccess<'de>>(&mut self, name: &str, field: Field<'_, A>) -> Result<(), A::Error> {
+        match name {
+            "logRecords" => field.list(&mut self.log_records),
+            _ => field.skip(),
+        }
+    }
+}
+
+/// What an exception needs of a record; its text, say, is passed over.
+impl Fields for LogRecord {
+    fn read<'de, A: MapAccess<'de>>(&mut self, name: &str, field: Field<'_, A>) -> Result<(), A::Error> {
+        match name {
+            "traceId" => field.hex(&mut self.trace_id),
+            "spanId" => field.hex(&mut self.span_id),
+            "timeUnixNano" => field.value(&mut self.time_unix_nano),
+            "observedTimeUnixNano" => field.value(&mut self.observed_time_unix_nano),
+            "eventName" => field.value(&mut self.event_name),
+            "attributes" => field.list(&mut self.attributes),
+            "droppedAttributesCount" => field.value(&mut self.dropped_attributes_count),
             _ => field.skip(),
         }
     }

@@ -11,6 +11,7 @@ mod fields;
 pub mod file;
 pub mod items;
 mod json;
+pub mod logs;
 pub mod otlp;
 pub mod plain;
 mod weight;

@@ -7,6 +7,7 @@
 use std::mem::size_of;
 
 use opentelemetry_proto::tonic::common::v1::{AnyValue, EntityRef, KeyValue};
+use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs};
 use opentelemetry_proto::tonic::trace::v1::span::{Event, Link};
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
 
@@ -17,6 +18,10 @@ use super::{MAX_DEPTH, Malformed, Place};
 #[derive(Clone, Copy)]
 enum Message {
     Request,
+    Logs,
+    ResourceLogs,
+    ScopeLogs,
+    LogRecord,
     ResourceSpans,
     Resource,
     EntityRef,
@@ -51,24 +56,29 @@ const BLOCK: usize = 16;
 const MAX_FIELD: usize = 16;
 
 impl Message {
-    /// Field numbers of `opentelemetry/proto/{trace,resource,common}/v1`.
+    /// Field numbers of `opentelemetry/proto/{trace,logs,resource,common}/v1`.
     fn field(self, number: u64) -> Field {
         use Field::{Leaf, List, One, Text};
         use Message as M;
         match (self, number) {
             (M::Request, 1) => List(M::ResourceSpans, size_of::<ResourceSpans>()),
-            (M::ResourceSpans, 1) => One(M::Resource),
+            (M::Logs, 1) => List(M::ResourceLogs, size_of::<ResourceLogs>()),
+            (M::ResourceSpans | M::ResourceLogs, 1) => One(M::Resource),
+            (M::ResourceLogs, 2) => List(M::ScopeLogs, size_of::<ScopeLogs>()),
+            (M::ScopeLogs, 2) => List(M::LogRecord, size_of::<LogRecord>()),
             (M::ResourceSpans, 2) => List(M::ScopeSpans, size_of::<ScopeSpans>()),
-            (M::ScopeSpans, 1) => One(M::Scope),
+            (M::ScopeSpans | M::ScopeLogs, 1) => One(M::Scope),
             (M::ScopeSpans, 2) => List(M::Span, size_of::<Span>()),
             (M::Span, 11) => List(M::Event, size_of::<Event>()),
             (M::Span, 13) => List(M::Link, size_of::<Link>()),
-            (M::Resource | M::KeyValueList, 1) | (M::Scope | M::Event, 3) | (M::Span, 9) | (M::Link, 4) => {
-                List(M::KeyValue, size_of::<KeyValue>())
-            }
+            (M::Resource | M::KeyValueList, 1)
+            | (M::Scope | M::Event, 3)
+            | (M::Span, 9)
+            | (M::Link, 4)
+            | (M::LogRecord, 6) => List(M::KeyValue, size_of::<KeyValue>()),
             (M::Resource, 3) => List(M::EntityRef, size_of::<EntityRef>()),
             (M::EntityRef, 3 | 4) => Text,
-            (M::KeyValue, 2) => One(M::AnyValue),
+            (M::KeyValue, 2) | (M::LogRecord, 5) => One(M::AnyValue),
             (M::ArrayValue, 1) => List(M::AnyValue, size_of::<AnyValue>()),
             (M::AnyValue, 5) => One(M::ArrayValue),
             (M::AnyValue, 6) => One(M::KeyValueList),
@@ -93,6 +103,11 @@ pub(super) fn of_scope(bytes: &[u8]) -> Result<usize, Malformed> {
 
 pub(super) fn of_span(bytes: &[u8]) -> Result<usize, Malformed> {
     of(Message::Span, bytes)
+}
+
+/// The same of a request that holds logs.
+pub(super) fn of_logs(bytes: &[u8]) -> Result<usize, Malformed> {
+    of(Message::Logs, bytes)
 }
 
 fn of(message: Message, bytes: &[u8]) -> Result<usize, Malformed> {
@@ -145,7 +160,7 @@ impl Scan {
                     Some(())
                 }
                 // Groups left the language long ago; no field of ours is one.
-                wire_type => return Err(self.at(at, format_args!("wire type {wire_type} in a trace"))),
+                wire_type => return Err(self.at(at, format_args!("wire type {wire_type} in OTLP"))),
             };
             skipped.ok_or_else(|| self.at(at, "truncated field"))?;
         }

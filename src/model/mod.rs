@@ -48,7 +48,7 @@ pub use id::{InvalidId, SpanId, TraceId};
 pub use idempotency::Protection;
 pub use kept::Kept;
 pub use question::{FinalCode, Question};
-pub use received::Received;
+pub use received::{EVENT_KIND, Received};
 pub use rounds::{Round, Segment, is_next_page, rounds};
 pub use runs::{Items, Run, are_polling};
 pub use span::{Kind, Link, Resource, Scope, Span, Status};

@@ -7,6 +7,9 @@ use opentelemetry_proto::tonic::common::v1::InstrumentationScope;
 use opentelemetry_proto::tonic::resource::v1;
 use opentelemetry_proto::tonic::trace::v1::{self as trace, ResourceSpans};
 
+/// The kind of what is no span but an event of one that came by itself, as a log record. Nothing from outside has it.
+pub const EVENT_KIND: i32 = -1;
+
 /// One span of an export, or of the store. Ids have been checked: 16 and 8 bytes, not zero.
 #[derive(Clone, Debug)]
 pub struct Received {
@@ -19,6 +22,11 @@ pub struct Received {
 }
 
 impl Received {
+    /// It is no span, but holds an event of the span whose id it has.
+    pub fn is_event(&self) -> bool {
+        self.span.kind == EVENT_KIND
+    }
+
     /// Flattens the nested form of an export. Missing resources and scopes become empty ones.
     pub fn flatten(exports: Vec<ResourceSpans>) -> Vec<Self> {
         let mut flat = Vec::new();

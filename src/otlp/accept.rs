@@ -5,13 +5,13 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::Door;
 use super::budget::Share;
 use super::rows::{self, Rules};
+use super::{Door, Signal};
 use crate::clock;
-use crate::decode::DecodeError;
 use crate::decode::bounded::{self, Compression};
 use crate::decode::check::{Reason, Rejections};
+use crate::decode::{DecodeError, logs};
 use crate::store::{Batch, Days, WriteError, Writer, Written};
 use crate::telemetry::Sent;
 
@@ -24,6 +24,7 @@ pub(super) enum Encoding {
 
 /// A message that has been read, with the room that it holds.
 pub(super) struct Incoming {
+    pub(super) signal: Signal,
     pub(super) encoding: Encoding,
     pub(super) compression: Compression,
     pub(super) bytes: Bytes,
@@ -36,6 +37,16 @@ pub(super) struct Receipt {
     pub(super) written: Written,
     /// Spans that never will be.
     pub(super) rejections: Rejections,
+    /// Log records that are of no use to a trace.
+    pub(super) ignored: u64,
+}
+
+/// What was read of a message, and the room that it holds.
+struct Read {
+    batch: Batch,
+    rejections: Rejections,
+    ignored: u64,
+    share: Share,
 }
 
 /// Why an export was not accepted. Nothing of it is acknowledged.
@@ -83,15 +94,15 @@ pub(super) async fn accept(door: &Door, incoming: Incoming) -> Result<Receipt, R
     };
     let most = door.max_request();
     let writer = door.writer.clone();
-    let (mut batch, mut rejections, _share) =
-        work(incoming.is_small(), move || read(incoming, most, rules, &writer)).await?;
+    let read = work(incoming.is_small(), move || read(incoming, most, rules, &writer)).await?;
+    let Read { mut batch, mut rejections, ignored, share: _share } = read;
     door.sizes.admit(&mut batch, &mut rejections).await?;
     let written = door.writer.write(batch).await.map_err(|error| match error {
         WriteError::Full => Refusal::later("bytes", "too many spans wait to be stored"),
         WriteError::Unavailable => away(),
         WriteError::DiskFull => Refusal::later("disk", "the disk of the database is full"),
     })?;
-    Ok(Receipt { written, rejections })
+    Ok(Receipt { written, rejections, ignored })
 }
 
 impl Incoming {
@@ -120,31 +131,26 @@ async fn work<T: Send + 'static>(small: bool, work: impl FnOnce() -> T + Send + 
 }
 
 /// The rows of spans that can be kept, which from then on are all that is held.
-fn read(
-    incoming: Incoming,
-    most: usize,
-    rules: Rules,
-    writer: &Writer,
-) -> Result<(Batch, Rejections, Share), Refusal> {
-    let Incoming { encoding, compression, bytes, share } = incoming;
-    let rows = rows_of(encoding, compression, bytes, most, &share, rules);
-    let (batch, rejections) = rows.map_err(|error| match error {
+fn read(incoming: Incoming, most: usize, rules: Rules, writer: &Writer) -> Result<Read, Refusal> {
+    let Incoming { signal, encoding, compression, bytes, share } = incoming;
+    let rows = rows_of((signal, encoding), compression, bytes, most, &share, rules);
+    let (batch, rejections, ignored) = rows.map_err(|error| match error {
         DecodeError::Malformed(malformed) => Refusal::Malformed(malformed.to_string()),
         DecodeError::NoRoom(no_room) => super::read::refusal(no_room, most),
     })?;
     let batch = writer.pack(batch);
     share.keep(batch.bytes());
-    Ok((batch, rejections, share))
+    Ok(Read { batch, rejections, ignored, share })
 }
 
 fn rows_of(
-    encoding: Encoding,
+    form: (Signal, Encoding),
     compression: Compression,
     received: Bytes,
     most: usize,
     share: &Share,
     rules: Rules,
-) -> Result<(Batch, Rejections), DecodeError> {
+) -> Result<(Batch, Rejections, u64), DecodeError> {
     let room = |bytes| share.take(bytes);
     let bytes = if compression == Compression::None {
         received
@@ -155,24 +161,34 @@ fn rows_of(
         share.give_back(compressed);
         Bytes::from(inflated)
     };
-    match encoding {
-        Encoding::Protobuf => rows::protobuf(rules, &bytes, &room),
-        Encoding::Json => rows::json(rules, &bytes, &room),
+    match form {
+        (Signal::Logs, Encoding::Protobuf) => rows::logs(rules, logs::protobuf(&bytes, &room)?, &room),
+        (Signal::Logs, Encoding::Json) => rows::logs(rules, logs::json(&bytes, &room)?, &room),
+        (_, Encoding::Protobuf) => rows::protobuf(rules, &bytes, &room).map(of_traces),
+        (_, Encoding::Json) => rows::json(rules, &bytes, &room).map(of_traces),
     }
+}
+
+fn of_traces((batch, rejections): (Batch, Rejections)) -> (Batch, Rejections, u64) {
+    (batch, rejections, 0)
 }
 
 impl Door {
     /// Counts how a request ended.
     pub(super) fn count(
         &self,
+        signal: Signal,
         transport: &str,
         peer: IpAddr,
         started: Instant,
         outcome: &Result<Receipt, Refusal>,
     ) {
+        if signal == Signal::Logs {
+            return self.count_logs(outcome);
+        }
         let mut sent = Sent { requests: 1, ..Sent::default() };
         let word = match outcome {
-            Ok(Receipt { written, rejections }) => {
+            Ok(Receipt { written, rejections, .. }) => {
                 for (reason, count) in rejections.by_reason() {
                     self.metrics.rejection(reason.name(), count);
                     if reason == Reason::TraceSize {
@@ -198,6 +214,19 @@ impl Door {
         };
         self.metrics.client(peer, sent);
         self.metrics.request(transport, word, started.elapsed().as_secs_f64());
+    }
+
+    /// Of logs: what was kept, and what stopped them.
+    fn count_logs(&self, outcome: &Result<Receipt, Refusal>) {
+        match outcome {
+            Ok(Receipt { written, rejections, ignored }) => {
+                self.metrics.log_records("kept", (written.stored + written.duplicates) as u64);
+                self.metrics.log_records("rejected", rejections.total());
+                self.metrics.log_records("ignored", *ignored);
+            }
+            Err(Refusal::Later { bound, .. }) => self.metrics.refusal(bound),
+            Err(permanent) => self.metrics.rejection(permanent.reason(), 1),
+        }
     }
 }
 

@@ -22,7 +22,7 @@ use tracing::Instrument as _;
 use super::accept::{Encoding, Incoming, Receipt, Refusal, accept};
 use super::listen::{self, Reply};
 use super::status::Success;
-use super::{Door, health, other_signals, read};
+use super::{Door, Signal, health, other_signals, read};
 use crate::decode::bounded::Compression;
 use crate::telemetry::trace;
 
@@ -55,33 +55,17 @@ async fn answer(door: &Door, request: Request<Body>, peer: IpAddr) -> Response<R
         return not_grpc();
     }
     match request.uri().path() {
-        TRACES => {
-            let (started, span) = (Instant::now(), trace::grpc(&TRACES[1..]));
-            let outcome = export(door, request).instrument(span.clone()).await;
-            door.count("grpc", peer, started, &outcome);
-            match outcome {
-                Ok(receipt) => {
-                    trace::end_grpc(&span, Code::Ok);
-                    success(Success::from(&receipt))
-                }
-                Err(refusal) => {
-                    let status = refusal.grpc();
-                    trace::end_grpc(&span, status.code());
-                    failure(&status)
-                }
-            }
-        }
+        TRACES => export(door, request, peer, Signal::Traces, TRACES).await,
+        LOGS if door.refuses(Signal::Logs) => failure(&Status::unimplemented(other_signals::REFUSED)),
+        LOGS => export(door, request, peer, Signal::Logs, LOGS).await,
+        METRICS if door.refuses(Signal::Metrics) => failure(&Status::unimplemented(other_signals::REFUSED)),
+        METRICS => match read::discard(door, request.into_body(), door.max_request() + PREFIX).await {
+            Ok(()) => success(door.notice(peer)),
+            Err(refusal) => failure(&refusal.grpc()),
+        },
         health::CHECK => match checked(door, request.into_body()).await {
             Ok(message) => framed(&message),
             Err(status) => failure(&status),
-        },
-        LOGS | METRICS if door.refuses_others() => failure(&Status::unimplemented(other_signals::REFUSED)),
-        LOGS | METRICS => match read::discard(door, request.into_body(), door.max_request() + PREFIX).await {
-            Ok(()) => {
-                let notice = door.notices.due(peer, Instant::now()).unwrap_or_default();
-                success(Success { rejected: 0, message: notice.to_owned() })
-            }
-            Err(refusal) => failure(&refusal.grpc()),
         },
         path => failure(&Status::unimplemented(format!(
             "there is no {path:?}; debunk serves TraceService/Export of OTLP"
@@ -96,7 +80,30 @@ pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
     })
 }
 
-async fn export(door: &Door, request: Request<Body>) -> Result<Receipt, Refusal> {
+async fn export(
+    door: &Door,
+    request: Request<Body>,
+    peer: IpAddr,
+    signal: Signal,
+    path: &'static str,
+) -> Response<Reply> {
+    let (started, span) = (Instant::now(), trace::grpc(&path[1..]));
+    let outcome = take(door, request, signal).instrument(span.clone()).await;
+    door.count(signal, "grpc", peer, started, &outcome);
+    match outcome {
+        Ok(receipt) => {
+            trace::end_grpc(&span, Code::Ok);
+            success(door.success(signal, peer, &receipt))
+        }
+        Err(refusal) => {
+            let status = refusal.grpc();
+            trace::end_grpc(&span, status.code());
+            failure(&status)
+        }
+    }
+}
+
+async fn take(door: &Door, request: Request<Body>, signal: Signal) -> Result<Receipt, Refusal> {
     let (parts, body) = request.into_parts();
     let named = compression(&parts.headers)?;
     let (bytes, share) = read::whole(door, body, door.max_request() + PREFIX, announced).await?;
@@ -108,7 +115,7 @@ async fn export(door: &Door, request: Request<Body>) -> Result<Receipt, Refusal>
         }
         (true, named) => named,
     };
-    accept(door, Incoming { encoding: Encoding::Protobuf, compression, bytes, share }).await
+    accept(door, Incoming { signal, encoding: Encoding::Protobuf, compression, bytes, share }).await
 }
 
 /// Reads a question about health, which is small, and answers it.

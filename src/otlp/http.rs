@@ -1,4 +1,4 @@
-//! OTLP over HTTP: protobuf and JSON on `/v1/traces`, and an answer that helps wherever else one may knock.
+//! OTLP over HTTP: protobuf and JSON on `/v1/traces` and `/v1/logs`, and an answer that helps wherever else one may knock.
 //!
 //! Every error has a `google.rpc.Status` as its body, in the request's own encoding.
 
@@ -20,7 +20,7 @@ use tracing::Instrument as _;
 use super::accept::{Encoding, Incoming, Receipt, Refusal, accept};
 use super::listen::{self, Reply};
 use super::status::{Success, plain};
-use super::{Door, grpc, other_signals, read};
+use super::{Door, Signal, grpc, other_signals, read};
 use crate::decode::bounded::Compression;
 use crate::telemetry::trace;
 
@@ -47,11 +47,10 @@ async fn answer(door: &Door, request: Request<Body>, peer: IpAddr) -> Response<R
     // Whoever did not say how they write can at least read this.
     let spoken = encoding.as_ref().map_or(Encoding::Json, |encoding| *encoding);
     let path = request.uri().path().trim_end_matches('/');
-    let is_traces = path == "/v1/traces";
-    if !is_traces && !matches!(path, "/v1/logs" | "/v1/metrics") {
+    let Some(signal) = Signal::at(path) else {
         return reply(StatusCode::NOT_FOUND, spoken, plain(Code::NotFound, &lost(path), spoken));
-    }
-    if !is_traces && door.refuses_others() {
+    };
+    if door.refuses(signal) {
         return reply(StatusCode::NOT_FOUND, spoken, plain(Code::NotFound, other_signals::REFUSED, spoken));
     }
     if request.method() != Method::POST {
@@ -60,20 +59,19 @@ async fn answer(door: &Door, request: Request<Body>, peer: IpAddr) -> Response<R
         response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
         return response;
     }
-    let outcome = if is_traces {
-        let (started, span) = (Instant::now(), trace::http("POST", "/v1/traces"));
-        let outcome = match encoding {
-            Ok(encoding) => export(door, request, encoding).instrument(span.clone()).await,
-            Err(refusal) => Err(refusal),
-        };
-        door.count("http", peer, started, &outcome);
-        let status = outcome.as_ref().map_or_else(Refusal::http, |_| StatusCode::OK);
-        trace::end_http(&span, status.as_u16());
-        outcome.map(|receipt| Success::from(&receipt))
-    } else {
-        match encoding {
-            Ok(_) => discard(door, request, peer).await,
-            Err(refusal) => Err(refusal),
+    let outcome = match encoding {
+        Ok(_) if signal == Signal::Metrics => discard(door, request, peer).await,
+        Err(refusal) if signal == Signal::Metrics => Err(refusal),
+        encoding => {
+            let (started, span) = (Instant::now(), trace::http("POST", signal.path()));
+            let outcome = match encoding {
+                Ok(encoding) => export(door, request, signal, encoding).instrument(span.clone()).await,
+                Err(refusal) => Err(refusal),
+            };
+            door.count(signal, "http", peer, started, &outcome);
+            let status = outcome.as_ref().map_or_else(Refusal::http, |_| StatusCode::OK);
+            trace::end_http(&span, status.as_u16());
+            outcome.map(|receipt| door.success(signal, peer, &receipt))
         }
     };
     match outcome {
@@ -82,17 +80,21 @@ async fn answer(door: &Door, request: Request<Body>, peer: IpAddr) -> Response<R
     }
 }
 
-async fn export(door: &Door, request: Request<Body>, encoding: Encoding) -> Result<Receipt, Refusal> {
+async fn export(
+    door: &Door,
+    request: Request<Body>,
+    signal: Signal,
+    encoding: Encoding,
+) -> Result<Receipt, Refusal> {
     let (parts, body) = request.into_parts();
     let compression = compression(&parts.headers)?;
     let (bytes, share) = read::whole(door, body, door.max_request(), |_| None).await?;
-    accept(door, Incoming { encoding, compression, bytes, share }).await
+    accept(door, Incoming { signal, encoding, compression, bytes, share }).await
 }
 
 async fn discard(door: &Door, request: Request<Body>, peer: IpAddr) -> Result<Success, Refusal> {
     read::discard(door, request.into_body(), door.max_request()).await?;
-    let notice = door.notices.due(peer, Instant::now()).unwrap_or_default();
-    Ok(Success { rejected: 0, message: notice.to_owned() })
+    Ok(door.notice(peer))
 }
 
 fn encoding(headers: &HeaderMap) -> Result<Encoding, Refusal> {

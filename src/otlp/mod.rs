@@ -38,6 +38,16 @@ pub enum Own {
     Taken,
 }
 
+/// What is exported. Profiles are not served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Signal {
+    Traces,
+    /// The exceptions of spans are kept.
+    Logs,
+    /// Nothing is kept.
+    Metrics,
+}
+
 /// What both transports share.
 pub struct Door {
     limits: config::Otlp,
@@ -48,6 +58,21 @@ pub struct Door {
     metrics: Metrics,
     notices: other_signals::Notices,
     sizes: sizes::Sizes,
+}
+
+impl Signal {
+    /// The signal whose OTLP/HTTP path this is.
+    fn at(path: &str) -> Option<Self> {
+        [Self::Traces, Self::Logs, Self::Metrics].into_iter().find(|signal| signal.path() == path)
+    }
+
+    fn path(self) -> &'static str {
+        match self {
+            Self::Traces => "/v1/traces",
+            Self::Logs => "/v1/logs",
+            Self::Metrics => "/v1/metrics",
+        }
+    }
 }
 
 impl Door {
@@ -82,8 +107,8 @@ impl Door {
     }
 
     /// Logs and metrics are not served; counts one that came.
-    fn refuses_others(&self) -> bool {
-        let refuses = self.limits.other_signals == config::OtherSignals::Refuse;
+    fn refuses(&self, signal: Signal) -> bool {
+        let refuses = signal != Signal::Traces && self.limits.other_signals == config::OtherSignals::Refuse;
         if refuses {
             self.metrics.rejection("other_signal", 1);
         }

@@ -1,13 +1,18 @@
-//! Logs and metrics: accepted and discarded unless set otherwise, because senders often have one endpoint for all
-//! signals and would otherwise complain for ever. Now and then they are told so.
+//! Logs and metrics: accepted unless set otherwise, because senders often have one endpoint for all signals and would
+//! otherwise complain for ever. Of logs the exceptions of spans are kept (`accept`), and nothing else; now and then
+//! senders are told so.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::accept::Receipt;
+use super::status::Success;
+use super::{Door, Signal};
+
 /// Told to a client once in a while, as a partial success that rejects nothing.
-pub(super) const NOTICE: &str = "debunk analyses traces only; set OTEL_METRICS_EXPORTER=none and OTEL_LOGS_EXPORTER=none, or send these elsewhere";
+pub(super) const NOTICE: &str = "debunk analyses traces only, and of logs keeps the exceptions of spans alone; set OTEL_METRICS_EXPORTER=none, or send these elsewhere";
 
 /// Told where they are not even discarded.
 pub(super) const REFUSED: &str = "debunk serves traces only, and is set to refuse other signals; set OTEL_METRICS_EXPORTER=none and OTEL_LOGS_EXPORTER=none, or send these elsewhere";
@@ -16,6 +21,24 @@ const PAUSE: Duration = Duration::from_mins(1);
 
 /// Clients remembered; when there are more, the others hear nothing.
 const MOST_CLIENTS: usize = 1_024;
+
+impl Door {
+    /// What is told to whoever sent something: logs without an exception are told what they are good for.
+    pub(super) fn success(&self, signal: Signal, peer: IpAddr, receipt: &Receipt) -> Success {
+        let kept = receipt.written.stored + receipt.written.duplicates;
+        let rejected = receipt.rejections.total();
+        if signal == Signal::Logs && kept == 0 && rejected == 0 {
+            return self.notice(peer);
+        }
+        Success::of(signal, receipt)
+    }
+
+    /// A success, now and then with the notice.
+    pub(super) fn notice(&self, peer: IpAddr) -> Success {
+        let message = self.notices.due(peer, Instant::now()).unwrap_or_default().to_owned();
+        Success { signal: Signal::Metrics, rejected: 0, message }
+    }
+}
 
 /// When which client was told last.
 #[derive(Default)]

@@ -3,7 +3,9 @@
 //! Protobuf is read span by span, and of most spans only what has a column; JSON is decoded as a whole.
 
 use bytes::Bytes;
-use opentelemetry_proto::tonic::trace::v1::ResourceSpans;
+use opentelemetry_proto::tonic::common::v1::InstrumentationScope;
+use opentelemetry_proto::tonic::resource::v1::Resource;
+use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, Span};
 
 use super::Own;
 use super::trim::Trim;
@@ -11,6 +13,7 @@ use crate::decode::check::{self, Reason, Rejections};
 use crate::decode::items::{self, Item};
 use crate::decode::plain::Limits;
 use crate::decode::{DecodeError, NoRoom, Room, otlp};
+use crate::semconv::exceptions::Exceptions;
 use crate::semconv::{self, secrets};
 use crate::store::{Batch, Days};
 use crate::telemetry::SERVICE;
@@ -42,6 +45,23 @@ pub(super) fn json(rules: Rules, bytes: &Bytes, room: Room<'_>) -> Result<(Batch
     let mut intake = Intake::new(rules);
     intake.exports(exports, room)?;
     Ok((intake.batch, intake.rejections))
+}
+
+/// Rows of the exceptions among some log records, and how many records are none.
+pub(super) fn logs(
+    rules: Rules,
+    exceptions: Exceptions,
+    room: Room<'_>,
+) -> Result<(Batch, Rejections, u64), DecodeError> {
+    let mut intake = Intake::new(rules);
+    // Whose they are is told by their span.
+    intake.batch.resource(&Resource::default());
+    intake.batch.scope(&InstrumentationScope::default());
+    let of_scopes = exceptions.exports.into_iter().flat_map(|of_resource| of_resource.scope_spans);
+    for span in of_scopes.flat_map(|of_scope| of_scope.spans) {
+        intake.keep(span, room)?;
+    }
+    Ok((intake.batch, intake.rejections, exceptions.ignored))
 }
 
 struct Intake {
@@ -103,12 +123,17 @@ impl Intake {
                     self.rejections.add(Reason::OwnService, &span.name, &[]);
                     return Ok(());
                 }
-                secrets::redact_span(&mut span);
-                self.trim.span(&mut span);
-                room(self.batch.growth())?;
-                self.batch.span(span);
+                self.keep(span, room)?;
             }
         }
+        Ok(())
+    }
+
+    fn keep(&mut self, mut span: Span, room: Room<'_>) -> Result<(), NoRoom> {
+        secrets::redact_span(&mut span);
+        self.trim.span(&mut span);
+        room(self.batch.growth())?;
+        self.batch.span(span);
         Ok(())
     }
 }

@@ -12,27 +12,27 @@ use prost::Message;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt, pb};
 
+use super::Signal;
 use super::accept::{Encoding, Receipt, Refusal};
 
 /// A success, whole or partial.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub(super) struct Success {
+    pub(super) signal: Signal,
     pub(super) rejected: u64,
     pub(super) message: String,
 }
 
-impl From<&Receipt> for Success {
-    fn from(receipt: &Receipt) -> Self {
+impl Success {
+    pub(super) fn of(signal: Signal, receipt: &Receipt) -> Self {
         let rejected = receipt.rejections.total();
         let message = if rejected == 0 { String::new() } else { receipt.rejections.message() };
-        Self { rejected, message }
+        Self { signal, rejected, message }
     }
-}
 
-impl Success {
-    /// The response of every signal: they differ in the JSON name of the number alone, and only spans are rejected.
+    /// The response of every signal: they differ in the JSON name of the number alone.
     pub(super) fn encode(self, encoding: Encoding) -> Bytes {
-        let whole = self == Self::default();
+        let whole = self.rejected == 0 && self.message.is_empty();
         match encoding {
             Encoding::Protobuf => {
                 let partial_success = (!whole).then_some(ExportTracePartialSuccess {
@@ -46,7 +46,12 @@ impl Success {
                 let mut partial = serde_json::json!({ "errorMessage": self.message });
                 if self.rejected > 0 {
                     // 64-bit numbers are texts in protobuf's JSON.
-                    partial["rejectedSpans"] = self.rejected.to_string().into();
+                    let name = match self.signal {
+                        Signal::Traces => "rejectedSpans",
+                        Signal::Logs => "rejectedLogRecords",
+                        Signal::Metrics => "rejectedDataPoints",
+                    };
+                    partial[name] = self.rejected.to_string().into();
                 }
                 serde_json::json!({ "partialSuccess": partial }).to_string().into()
             }
@@ -112,9 +117,19 @@ mod tests {
 
     #[test]
     fn a_whole_success_is_empty_and_a_partial_one_says_how_much() {
-        assert_eq!(Success::default().encode(Encoding::Protobuf), "");
-        assert_eq!(Success::default().encode(Encoding::Json), "{}");
-        let partial = || Success { rejected: 2, message: "why".to_owned() };
+        let success = |rejected, message: &str| Success {
+            signal: Signal::Traces,
+            rejected,
+            message: message.to_owned(),
+        };
+        assert_eq!(success(0, "").encode(Encoding::Protobuf), "");
+        assert_eq!(success(0, "").encode(Encoding::Json), "{}");
+        let of_logs = Success { signal: Signal::Logs, ..success(3, "") };
+        assert_eq!(
+            of_logs.encode(Encoding::Json),
+            r#"{"partialSuccess":{"errorMessage":"","rejectedLogRecords":"3"}}"#
+        );
+        let partial = || success(2, "why");
         assert_eq!(
             partial().encode(Encoding::Json),
             r#"{"partialSuccess":{"errorMessage":"why","rejectedSpans":"2"}}"#

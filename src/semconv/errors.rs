@@ -30,6 +30,11 @@ pub(super) struct Errors {
     pub(super) flags: Vec<String>,
 }
 
+/// An event of this name tells of an exception, whatever it was thrown at.
+pub(super) fn is_exception(name: &str) -> bool {
+    name == "exception" || name.ends_with(".exception")
+}
+
 impl<'a> Names<'a> {
     /// Takes an attribute about errors.
     pub(super) fn take(&mut self, key: &str, value: &'a Value) {
@@ -70,7 +75,7 @@ impl Errors {
     /// Adds what events say: exceptions always, others where the span failed.
     pub(super) fn add_events(&mut self, events: &[otlp::span::Event], failed: bool) {
         for event in events {
-            let is_exception = event.name == "exception" || event.name.ends_with(".exception");
+            let is_exception = is_exception(&event.name);
             if !is_exception && !failed {
                 continue;
             }

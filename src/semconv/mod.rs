@@ -12,6 +12,7 @@ mod document;
 pub mod drawn;
 mod effect;
 mod errors;
+pub mod exceptions;
 mod facts;
 mod field;
 mod host;

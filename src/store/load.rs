@@ -14,6 +14,7 @@ use uuid::Uuid;
 use super::{Store, StoreError};
 use crate::decode::dictionary::{self, Dictionary, Unpacker};
 use crate::model::{Received, SpanId, TraceId};
+use crate::semconv::exceptions;
 
 /// A trace and the days its spans may lie in: without them every partition is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +32,7 @@ pub struct TraceDays {
 pub struct Loaded {
     /// Which trace.
     pub trace_id: TraceId,
-    /// Its spans, earliest first.
+    /// Its spans, earliest first, each with the exceptions that came as log records.
     pub spans: Vec<Received>,
     /// There are more than were asked for, or some that cannot be read.
     pub truncated: bool,
@@ -191,6 +192,7 @@ impl Taken {
                     }
                 }
             }
+            one.spans = exceptions::attach(one.spans);
             loaded.push(one);
             from = end;
         }

@@ -62,6 +62,7 @@ struct Inner {
     registry: Registry,
     requests: Family<RequestLabels, Counter>,
     spans: Family<Outcome, Counter>,
+    log_records: Family<Outcome, Counter>,
     rejections: Family<Reason, Counter>,
     refusals: Family<Bound, Counter>,
     request_duration: Family<Transport, Histogram>,
@@ -107,6 +108,7 @@ impl Metrics {
             registry: Registry::with_prefix("debunk"),
             requests: Family::default(),
             spans: Family::default(),
+            log_records: Family::default(),
             rejections: Family::default(),
             refusals: Family::default(),
             request_duration: Family::new_with_constructor(seconds),
@@ -158,6 +160,11 @@ impl Metrics {
     /// Spans ended as `stored`, `duplicate` or `rejected`.
     pub fn spans(&self, outcome: &str, count: u64) {
         self.0.spans.get_or_create(&Outcome { outcome: outcome.to_owned() }).inc_by(count);
+    }
+
+    /// Log records ended as `kept`, `rejected` or `ignored`.
+    pub fn log_records(&self, outcome: &str, count: u64) {
+        self.0.log_records.get_or_create(&Outcome { outcome: outcome.to_owned() }).inc_by(count);
     }
 
     /// Spans or requests that were malformed, by reason.
@@ -340,7 +347,12 @@ impl Inner {
         let registry = &mut self.registry;
         // The library adds `_total` to counters.
         registry.register("requests", "OTLP requests by transport and outcome", self.requests.clone());
-        registry.register("spans", "Spans by outcome", self.spans.clone());
+        registry.register(
+            "spans",
+            "Spans, and exceptions of spans that came as log records, by outcome",
+            self.spans.clone(),
+        );
+        registry.register("log_records", "Log records by outcome", self.log_records.clone());
         registry.register("rejections", "Malformed spans and requests by reason", self.rejections.clone());
         registry.register("refusals", "Requests refused for now, by bound", self.refusals.clone());
         registry.register("request_duration_seconds", "OTLP requests", self.request_duration.clone());

@@ -6,6 +6,7 @@ mod good;
 mod house;
 mod idle;
 mod limits;
+mod logs;
 mod lost;
 mod send;
 mod sizes;

@@ -18,6 +18,8 @@ pub(super) struct Batch {
     pub(super) resources: Vec<(Digest, Vec<u8>)>,
     pub(super) scopes: Vec<(Digest, Vec<u8>)>,
     pub(super) spans: Vec<Encoded>,
+    /// How many of them are events that came by themselves.
+    pub(super) events: u64,
     pub(super) bytes: Vec<u8>,
 }
 
@@ -69,6 +71,7 @@ pub(super) fn encode(spans: &[Received]) -> Batch {
         };
         let resource = number(&mut resources, &mut batch.resources, &one.resource);
         let scope = number(&mut scopes, &mut batch.scopes, &one.scope);
+        batch.events += u64::from(one.is_event());
         let from = batch.bytes.len();
         one.span.encode(&mut batch.bytes).expect("a vector has room");
         batch.spans.push(Encoded {

@@ -36,6 +36,8 @@ pub(super) struct Heap {
     most_held: usize,
     file: Option<File>,
     written: u64,
+    /// Some of them are events that wait for their spans.
+    pub(super) has_events: bool,
 }
 
 #[derive(Default)]
@@ -57,11 +59,12 @@ impl Heap {
 
     fn holding(most_held: usize) -> Self {
         let parts = std::iter::repeat_with(Part::default).take(PARTS).collect();
-        Self { parts, held: 0, most_held, file: None, written: 0 }
+        Self { parts, held: 0, most_held, file: None, written: 0, has_events: false }
     }
 
     /// Takes the spans of one document.
     pub(super) fn add(&mut self, batch: &Batch) -> io::Result<()> {
+        self.has_events |= 0 < batch.events;
         for span in &batch.spans {
             // Some senders count ids up, others begin them with the time.
             let mixed = (span.head.trace.0 as u64 ^ (span.head.trace.0 >> 64) as u64)

@@ -15,7 +15,7 @@ use crate::config::Config;
 use crate::findings::{self, Inspection, Settings};
 use crate::model::{Assembly, Received};
 use crate::rules::{Confidence, Thresholds};
-use crate::semconv::Reader;
+use crate::semconv::{Reader, exceptions};
 
 /// How many traces there are, and what was found in them, in the order of their ids.
 pub(super) fn all(
@@ -67,8 +67,14 @@ fn of_parts(
         let mut records = heap::records(&bytes);
         records.sort_unstable_by_key(|record| record.head);
         for trace in records.chunk_by(|a, b| a.head.trace == b.head.trace) {
-            traces += 1;
-            let spans = reader.spans(earliest(trace, settings.assembly.max_spans).iter().map(received));
+            let judged = earliest(trace, settings.assembly.max_spans).iter().map(received);
+            // Read as they are decoded, where none has to wait for another.
+            let spans = if heap.has_events {
+                reader.spans(exceptions::attach(judged.collect()))
+            } else {
+                reader.spans(judged)
+            };
+            traces += u64::from(!spans.is_empty());
             let inspection = findings::inspect(trace[0].head.trace, spans, settings);
             if !inspection.occurrences.is_empty() || !inspection.panicked.is_empty() {
                 found.push(inspection);

@@ -83,8 +83,10 @@ fn decode_all(documents: &Receiver<Cut>, results: &SyncSender<Decoded>) {
 }
 
 fn decode(document: &Document) -> Result<(Batch, Rejections), FileError> {
-    let mut exports = document.decode()?.resource_spans;
+    let request = document.decode()?;
+    let mut exports = request.resource_spans;
     let rejections = check::check(&mut exports);
+    exports.extend(request.events);
     // As at the door of the server: what is judged, and so what is reported, holds no secret.
     semconv::secrets::redact(&mut exports);
     Ok((batch::encode(&Received::flatten(exports)), rejections))
@@ -105,7 +107,7 @@ fn collect(files: &[PathBuf], results: &[Receiver<Decoded>]) -> anyhow::Result<(
             bar.suspend(|| note(&format!("{}: {}", files[decoded.file].display(), rejections.message())))?;
         }
         read.rejected += rejections.total();
-        read.spans += batch.spans.len() as u64;
+        read.spans += batch.spans.len() as u64 - batch.events;
         heap.add(&batch).context("cannot write spans to a temporary file")?;
         bar.set_position(decoded.read);
     }

@@ -86,6 +86,11 @@ impl House {
         Self { grpc, http, metrics, database: None, stop, tasks }
     }
 
+    /// What it stores in.
+    pub(super) fn database(&self) -> &Database {
+        self.database.as_ref().unwrap()
+    }
+
     /// Spans that are stored.
     pub(super) async fn stored(&self) -> i64 {
         let pool = &self.database.as_ref().unwrap().pool;
