@@ -117,7 +117,7 @@ async fn a_database_that_hangs_fills_a_bounded_queue_and_is_never_taken_for_succ
     let server = OwnServer::start().await;
     let mut process = Process::on(server.url(), settings);
     process.start().await;
-    let load = Load::start(&process, 48, 200);
+    let load = Load::start(&process, 48, 800);
     load.acknowledged_again().await;
     let mut holder = server.connect().await;
     sqlx::raw_sql("begin; lock table spans in access exclusive mode").execute(&mut holder).await.unwrap();

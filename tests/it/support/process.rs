@@ -199,9 +199,16 @@ impl Process {
         value.map_or(0, |value| value.parse().unwrap())
     }
 
-    /// A connection to its private server, which must be running.
+    /// A connection to its private server, which must be running, or starting again.
     pub(crate) async fn connect(&self) -> PgConnection {
-        PgConnection::connect_with(&self.options()).await.unwrap()
+        let begun = Instant::now();
+        loop {
+            match PgConnection::connect_with(&self.options()).await {
+                Ok(connection) => return connection,
+                Err(error) => assert!(begun.elapsed() < Duration::from_secs(30), "{error}"),
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     /// The way to its private server.
