@@ -4,7 +4,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 log=$(mktemp)
-trap 'rm -f "$log"' EXIT
+slow=$(mktemp)
+trap 'rm -f "$log" "$slow"' EXIT
 
 cargo build --release --locked --bin debunk
 cargo test --locked --test it --no-run
@@ -12,11 +13,18 @@ cargo test --locked --test it --no-run
 binary=$(realpath "${CARGO_TARGET_DIR:-target}/release/debunk")
 started=$SECONDS
 code=0
-FAULTS=$binary cargo test --locked --test it faults:: -- --test-threads=1 --nocapture >"$log" 2>&1 &
+rows() { FAULTS=$binary cargo test --locked --test it -- --test-threads=1 --nocapture "$@"; }
+rows faults:: --skip faults::size >"$log" 2>&1 &
 tests=$!
+# Ten minutes at a gentle pace, beside the others.
+rows faults::size >"$slow" 2>&1 &
+size=$!
 # Rows as they come; everything else only where something failed.
 tail --pid="$tests" -n +1 -f "$log" | sed -un 's/^fault | //p'
 wait "$tests" || code=$?
+wait "$size" || code=$?
+sed -n 's/^fault | //p' "$slow"
+cat "$slow" >>"$log"
 
 if [[ $code != 0 ]]; then
     grep -v '^fault | ' "$log" >&2
