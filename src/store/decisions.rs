@@ -6,13 +6,11 @@ use sqlx::{Connection as _, PgConnection};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::findings::{severity, word};
+use super::findings::{severity, word, worst};
 use super::judged::{Moved, Tell, put_into_outbox};
 use super::{Store, StoreError};
 use crate::findings::Fingerprint;
 use crate::findings::decision::{Action, Decision, DoesNotApply, Outcome, Reason, decide};
-use crate::findings::life::{Event, Status};
-use crate::findings::shape::Handling;
 use crate::rules::Severity;
 
 /// Mutes that one step ends, so that none holds locks for long.
@@ -55,13 +53,12 @@ pub struct ChangeRow {
 
 /// A finding under its lock.
 struct Locked {
+    fingerprint: i64,
     status: String,
     handling: String,
     severity: i16,
     told_severity: Option<i16>,
     now: OffsetDateTime,
-    example_trace_id: Option<Uuid>,
-    example_why: Option<String>,
 }
 
 impl Store {
@@ -77,17 +74,10 @@ impl Store {
         let mut connection = self.pool().acquire().await?;
         let mut transaction = connection.begin().await?;
         let Some(locked) = lock(&mut transaction, id).await? else { return Ok(Decided::Unknown) };
-        let status: Status = locked.status.parse().map_err(StoreError::Invariant)?;
-        let handling = word("handling", &locked.handling)?;
-        let outcome = match decide(status, handling, decision.action) {
-            Ok(outcome) => outcome,
-            Err(why) => return Ok(Decided::DoesNotApply(why)),
-        };
-        update(&mut transaction, id, outcome, decision).await?;
-        let row = log(&mut transaction, id, decision, who, locked.now).await?;
-        if let Some(event) = outcome.event {
-            tell_of(&mut transaction, id, locked, status, event, tell).await?;
+        if let Err(why) = carry_out(&mut transaction, &locked, decision, tell).await? {
+            return Ok(Decided::DoesNotApply(why));
         }
+        let row = log(&mut transaction, id, decision, who, locked.now).await?;
         transaction.commit().await?;
         Ok(Decided::Done(row))
     }
@@ -96,9 +86,10 @@ impl Store {
     pub async fn end_mutes(&self, now: OffsetDateTime, tell: Tell<'_>) -> Result<usize, StoreError> {
         let mut connection = self.pool().acquire().await?;
         let mut transaction = connection.begin().await?;
-        let over = sqlx::query_scalar!(
+        let over = sqlx::query_as!(
+            Locked,
             r#"
-            select fingerprint
+            select fingerprint, status, handling, severity, told_severity, now() as "now!"
             from findings
             where handling = 'muted' and muted_until <= $1
             order by fingerprint
@@ -111,18 +102,13 @@ impl Store {
         .fetch_all(&mut *transaction)
         .await?;
         let unmute = Decision { action: Action::Unmute, reason: None, until: None, note: None };
-        for id in &over {
-            let Some(locked) = lock(&mut transaction, *id).await? else { continue };
-            let status: Status = locked.status.parse().map_err(StoreError::Invariant)?;
-            let outcome = decide(status, Handling::Muted, Action::Unmute)
-                .map_err(|why| StoreError::Invariant(why.to_string()))?;
-            update(&mut transaction, *id, outcome, &unmute).await?;
-            if let Some(event) = outcome.event {
-                tell_of(&mut transaction, *id, locked, status, event, tell).await?;
-            }
+        let count = over.len();
+        for locked in over {
+            let outcome = carry_out(&mut transaction, &locked, &unmute, tell).await?;
+            outcome.map_err(|why| StoreError::Invariant(why.to_string()))?;
         }
         transaction.commit().await?;
-        Ok(over.len())
+        Ok(count)
     }
 
     /// What people decided about a finding, newest first, at most `limit`.
@@ -181,17 +167,10 @@ async fn lock(connection: &mut PgConnection, id: i64) -> Result<Option<Locked>, 
     sqlx::query_as!(
         Locked,
         r#"
-        select f.status, f.handling, f.severity, f.told_severity, now() as "now!", f.example_trace_id, (
-            select o.why
-            from occurrences o
-            where o.day = f.example_day
-                and o.trace_id = f.example_trace_id
-                and o.fingerprint = f.fingerprint
-                and o.span_id = f.example_span_id
-        ) as example_why
-        from findings f
-        where f.fingerprint = $1
-        for update of f
+        select fingerprint, status, handling, severity, told_severity, now() as "now!"
+        from findings
+        where fingerprint = $1
+        for update
         "#,
         id
     )
@@ -258,24 +237,26 @@ async fn log(
     Ok(DecisionRow { id, action, reason, until, note, who: who.map(ToOwned::to_owned), at })
 }
 
-async fn tell_of(
+/// Changes the row, and tells of it.
+async fn carry_out(
     connection: &mut PgConnection,
-    fingerprint: i64,
-    locked: Locked,
-    status: Status,
-    event: Event,
+    locked: &Locked,
+    decision: &Decision,
     tell: Tell<'_>,
-) -> Result<(), StoreError> {
-    let worst = locked.told_severity.map_or(locked.severity, |told| told.max(locked.severity));
-    let moved = Moved {
-        fingerprint,
-        event,
-        at: locked.now,
-        previous: Some((status, severity(worst)?)),
-        example_trace_id: locked.example_trace_id,
-        example_why: locked.example_why,
+) -> Result<Result<(), DoesNotApply>, StoreError> {
+    let status = word("status", &locked.status)?;
+    let outcome = match decide(status, word("handling", &locked.handling)?, decision.action) {
+        Ok(outcome) => outcome,
+        Err(why) => return Ok(Err(why)),
     };
-    Ok(put_into_outbox(connection, moved, tell).await?)
+    update(connection, locked.fingerprint, outcome, decision).await?;
+    if let Some(event) = outcome.event {
+        let known = severity(worst(locked.told_severity, locked.severity))?;
+        let previous = Some((status, known));
+        let moved = Moved { fingerprint: locked.fingerprint, event, at: locked.now, previous };
+        put_into_outbox(connection, moved, tell).await?;
+    }
+    Ok(Ok(()))
 }
 
 /// Reads a word that a check constraint vouches for.

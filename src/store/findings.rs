@@ -408,6 +408,11 @@ pub(super) fn confidence(rank: i16) -> Result<Confidence, StoreError> {
     found.ok_or_else(|| StoreError::Invariant(format!("confidence {rank} is off the scale")))
 }
 
+/// The severity that people may know: what they were told, or what they would be told now.
+pub(super) fn worst(told: Option<i16>, severity: i16) -> i16 {
+    told.map_or(severity, |told| told.max(severity))
+}
+
 /// 1 is the lowest, so that SQL can compare.
 pub(super) fn severity_rank(severity: Severity) -> i16 {
     match severity {

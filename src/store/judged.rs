@@ -24,7 +24,7 @@ use crate::findings::life::Gate;
 use crate::findings::{Judged, Judgement};
 use crate::rules::Confidence;
 
-pub(super) use told::{Moved, put_into_outbox};
+pub(super) use told::{Moved, Told, put_into_outbox, told_of};
 
 /// Tries of one transaction that others were in the way of.
 const MOST_TRIES: u32 = 5;

@@ -12,7 +12,7 @@ use time::OffsetDateTime;
 
 use super::Store;
 use super::error::StoreError;
-use super::findings::severity;
+use super::findings::{severity, worst};
 use super::judged::{Moved, Tell, put_into_outbox};
 use super::pending::interval;
 use crate::findings::life::{self, Event, Status};
@@ -61,14 +61,7 @@ impl Store {
             set status = 'resolved', resolved_at = $1, transition = f.transition + 1
             from quiet q
             where f.fingerprint = q.fingerprint
-            returning f.fingerprint, f.severity, f.told_severity, f.example_trace_id, (
-                select o.why
-                from occurrences o
-                where o.day = f.example_day
-                    and o.trace_id = f.example_trace_id
-                    and o.fingerprint = f.fingerprint
-                    and o.span_id = f.example_span_id
-            ) as example_why
+            returning f.fingerprint, f.severity, f.told_severity
             "#,
             now,
             interval(after),
@@ -79,14 +72,12 @@ impl Store {
         .await?;
         let count = resolved.len();
         for row in resolved {
-            let worst = row.told_severity.map_or(row.severity, |told| told.max(row.severity));
+            let known = severity(worst(row.told_severity, row.severity))?;
             let moved = Moved {
                 fingerprint: row.fingerprint,
                 event: Event::Quiet,
                 at: now,
-                previous: Some((Status::Open, severity(worst)?)),
-                example_trace_id: row.example_trace_id,
-                example_why: row.example_why,
+                previous: Some((Status::Open, known)),
             };
             put_into_outbox(&mut transaction, moved, tell).await?;
         }

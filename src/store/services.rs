@@ -84,36 +84,39 @@ struct Served {
 
 impl Served {
     fn row(self) -> Result<ServiceRow, StoreError> {
-        let Self { count, errors, p50_ns, p95_ns, .. } = self;
         Ok(ServiceRow {
             name: self.service,
             environments: self.environments,
             versions: self.versions,
             instances: self.instances,
-            pace: Paced { count, errors, p50_ns, p95_ns }.pace(),
+            pace: Pace::of(self.count, self.errors, self.p50_ns, self.p95_ns),
             open: self.open,
             worst: self.worst.map(severity).transpose()?,
         })
     }
 }
 
-/// Columns of a pace as every query here names them.
-struct Paced {
+/// A part as it is read.
+struct Asked {
+    name: String,
+    operation: Option<String>,
     count: i64,
     errors: i64,
     p50_ns: i64,
     p95_ns: i64,
 }
 
-impl Paced {
-    fn pace(&self) -> Pace {
-        let share = if self.count > 0 { self.errors as f64 / self.count as f64 } else { 0.0 };
-        Pace {
-            count: self.count,
-            error_ratio: share,
-            p50_ms: millis(self.p50_ns),
-            p95_ms: millis(self.p95_ns),
-        }
+impl Asked {
+    fn row(self) -> PartRow {
+        let Self { name, operation, count, errors, p50_ns, p95_ns } = self;
+        PartRow { name, operation, pace: Pace::of(count, errors, p50_ns, p95_ns) }
+    }
+}
+
+impl Pace {
+    fn of(count: i64, errors: i64, p50_ns: i64, p95_ns: i64) -> Self {
+        let error_ratio = if count > 0 { errors as f64 / count as f64 } else { 0.0 };
+        Self { count, error_ratio, p50_ms: millis(p50_ns), p95_ms: millis(p95_ns) }
     }
 }
 
@@ -189,10 +192,12 @@ impl Store {
         environments: &[String],
         since: OffsetDateTime,
     ) -> Result<Vec<PartRow>, StoreError> {
-        let rows = sqlx::query!(
+        let rows = sqlx::query_as!(
+            Asked,
             r#"
             select
-                operation,
+                operation as name,
+                null::text as operation,
                 count(*) as "count!",
                 count(*) filter (where outcome not in ('ok', 'unknown')) as "errors!",
                 percentile_disc(0.5) within group (order by duration_ns) as "p50_ns!",
@@ -212,12 +217,7 @@ impl Store {
         )
         .fetch_all(self.pool())
         .await?;
-        let rows = rows.into_iter().map(|row| {
-            let paced =
-                Paced { count: row.count, errors: row.errors, p50_ns: row.p50_ns, p95_ns: row.p95_ns };
-            PartRow { name: row.operation, operation: None, pace: paced.pace() }
-        });
-        Ok(rows.collect())
+        Ok(rows.into_iter().map(Asked::row).collect())
     }
 
     /// What a service asks of others (`outward`), or others of it, since an instant; most frequent first, at most 200.
@@ -228,7 +228,8 @@ impl Store {
         environments: &[String],
         since: OffsetDateTime,
     ) -> Result<Vec<PartRow>, StoreError> {
-        let rows = sqlx::query!(
+        let rows = sqlx::query_as!(
+            Asked,
             r#"
             select
                 case when $2::bool then callee else caller end as "name!",
@@ -253,12 +254,7 @@ impl Store {
         )
         .fetch_all(self.pool())
         .await?;
-        let rows = rows.into_iter().map(|row| {
-            let paced =
-                Paced { count: row.count, errors: row.errors, p50_ns: row.p50_ns, p95_ns: row.p95_ns };
-            PartRow { name: row.name, operation: Some(row.operation), pace: paced.pace() }
-        });
-        Ok(rows.collect())
+        Ok(rows.into_iter().map(Asked::row).collect())
     }
 
     /// Who asked whom since an instant, most calls first, at most 1,000.
@@ -311,12 +307,10 @@ impl Store {
         .fetch_all(self.pool())
         .await?;
         let rows = rows.into_iter().map(|row| {
-            let paced =
-                Paced { count: row.count, errors: row.errors, p50_ns: row.p50_ns, p95_ns: row.p95_ns };
             Ok(EdgeRow {
                 caller: row.caller,
                 callee: row.callee,
-                pace: paced.pace(),
+                pace: Pace::of(row.count, row.errors, row.p50_ns, row.p95_ns),
                 worst: row.worst.map(severity).transpose()?,
             })
         });

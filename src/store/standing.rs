@@ -8,13 +8,13 @@ use sqlx::{Connection as _, PgConnection};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::findings::{read_all, severity, severity_rank};
+use super::findings::{read_all, severity_rank};
+use super::judged::{Told, told_of};
 use super::pending::interval;
-use super::{Change, Example, NewDelivery, Store, StoreError};
+use super::{Change, NewDelivery, Store, StoreError};
 use crate::findings::Fingerprint;
 use crate::findings::life::Event;
 use crate::findings::shape::Finding;
-use crate::model::TraceId;
 use crate::rules::{Fallacy, Severity};
 
 /// Reminders written by one transaction, so that none holds locks for long.
@@ -30,14 +30,6 @@ pub struct Scope {
     pub environments: Vec<String>,
     pub services: Vec<String>,
     pub fallacies: Vec<Fallacy>,
-}
-
-/// A finding that is open, as it stands.
-struct Row {
-    fingerprint: i64,
-    told_severity: Option<i16>,
-    example_trace_id: Option<Uuid>,
-    example_why: Option<String>,
 }
 
 impl Scope {
@@ -72,7 +64,7 @@ impl Store {
         }
         let due = Self::due(&mut transaction, receiver, scope, every, now).await?;
         let count = due.len();
-        let changes = changes(&mut transaction, due, now).await?;
+        let changes = changes(&mut transaction, &due, now).await?;
         Self::put_reminders(&mut transaction, receiver, &changes, tell).await?;
         transaction.commit().await?;
         Ok(count)
@@ -85,10 +77,9 @@ impl Store {
         scope: &Scope,
         every: Duration,
         now: OffsetDateTime,
-    ) -> Result<Vec<Row>, StoreError> {
+    ) -> Result<Vec<i64>, StoreError> {
         // Whoever holds a row is changing it, and tells of that itself.
-        let due = sqlx::query_as!(
-            Row,
+        let due = sqlx::query_scalar!(
             r#"
             with due as (
                 select f.fingerprint
@@ -116,14 +107,7 @@ impl Store {
             set transition = f.transition + 1
             from due
             where f.fingerprint = due.fingerprint
-            returning f.fingerprint, f.told_severity, f.example_trace_id, (
-                select o.why
-                from occurrences o
-                where o.day = f.example_day
-                    and o.trace_id = f.example_trace_id
-                    and o.fingerprint = f.fingerprint
-                    and o.span_id = f.example_span_id
-            ) as example_why
+            returning f.fingerprint
             "#,
             receiver,
             severity_rank(scope.min_severity),
@@ -171,17 +155,9 @@ impl Store {
 
     /// What is open now and not muted, worst first, at most [`MAX_STANDING`].
     pub async fn standing(&self, scope: &Scope, now: OffsetDateTime) -> Result<Vec<Change>, StoreError> {
-        let rows = sqlx::query_as!(
-            Row,
+        let ids = sqlx::query_scalar!(
             r#"
-            select f.fingerprint, f.told_severity, f.example_trace_id, (
-                select o.why
-                from occurrences o
-                where o.day = f.example_day
-                    and o.trace_id = f.example_trace_id
-                    and o.fingerprint = f.fingerprint
-                    and o.span_id = f.example_span_id
-            ) as example_why
+            select f.fingerprint
             from findings f
             where f.status = 'open'
                 and f.handling <> 'muted'
@@ -200,30 +176,26 @@ impl Store {
         )
         .fetch_all(self.pool())
         .await?;
-        let changes = changes(&mut *self.pool().acquire().await?, rows, now).await?;
+        let changes = changes(&mut *self.pool().acquire().await?, &ids, now).await?;
         Ok(changes.into_iter().map(|(_, change)| change).collect())
     }
 }
 
-/// What these rows say, each with its fingerprint. One whose finding is gone meanwhile says nothing.
+/// What is to be told of these findings, each with its fingerprint. Of one that is gone meanwhile nothing is.
 async fn changes(
     connection: &mut PgConnection,
-    rows: Vec<Row>,
+    ids: &[i64],
     now: OffsetDateTime,
 ) -> Result<Vec<(i64, Change)>, StoreError> {
-    let ids: Vec<i64> = rows.iter().map(|row| row.fingerprint).collect();
-    let findings = read_all(connection, &ids, "").await?;
+    let findings = read_all(&mut *connection, ids, "").await?;
     let mut findings: BTreeMap<String, Finding> =
         findings.into_iter().map(|finding| (finding.claim.id.clone(), finding)).collect();
-    let mut changes = Vec::with_capacity(rows.len());
-    for row in rows {
-        let id = Fingerprint(row.fingerprint.cast_unsigned()).to_string();
-        let Some(finding) = findings.remove(&id) else { continue };
-        let told = row.told_severity.map_or(Ok(finding.claim.severity), severity)?;
-        let example = row.example_trace_id.zip(row.example_why);
-        let example = example.map(|(trace, why)| Example { trace_id: TraceId(trace.as_u128()), why });
-        let change = Change { event: Event::Reminded, at: now, finding, told, previous: None, example };
-        changes.push((row.fingerprint, change));
-    }
-    Ok(changes)
+    let mut known = told_of(connection, ids).await?;
+    let changes = ids.iter().filter_map(|id| {
+        let finding = findings.remove(&Fingerprint(id.cast_unsigned()).to_string())?;
+        let Told { severity, example } = known.remove(id)?;
+        let told = severity.unwrap_or(finding.claim.severity);
+        Some((*id, Change { event: Event::Reminded, at: now, finding, told, previous: None, example }))
+    });
+    Ok(changes.collect())
 }

@@ -48,7 +48,6 @@ struct Sums {
     example_day: Option<Date>,
     example_trace_id: Option<Uuid>,
     example_span_id: Option<i64>,
-    example_why: Option<String>,
     now: OffsetDateTime,
 }
 
@@ -110,8 +109,6 @@ pub(super) async fn derive(
                 event,
                 at: one.sums.now,
                 previous: (!new.contains(&one.sums.fingerprint)).then_some(was),
-                example_trace_id: one.sums.example_trace_id,
-                example_why: one.sums.example_why,
             };
             put_into_outbox(connection, moved, tell).await?;
         }
@@ -207,7 +204,6 @@ async fn read_sums(connection: &mut PgConnection, ids: &[i64]) -> Result<Vec<Sum
             e.day as "example_day?",
             e.trace_id as "example_trace_id?",
             e.span_id as "example_span_id?",
-            e.why as "example_why?",
             now() as "now!"
         from findings f
         left join lateral (
@@ -222,7 +218,7 @@ async fn read_sums(connection: &mut PgConnection, ids: &[i64]) -> Result<Vec<Sum
             where finding_hours.fingerprint = f.fingerprint
         ) h on true
         left join lateral (
-            select o.day, o.trace_id, o.span_id, o.why
+            select o.day, o.trace_id, o.span_id
             from occurrences o
             where o.fingerprint = f.fingerprint and o.counted
             order by o.seen_at desc, o.trace_id, o.span_id

@@ -1,6 +1,8 @@
 //! A change of a finding is written down, and becomes one row of the outbox for each receiver that wants to hear of it,
 //! in the transaction that makes the change. Of what is muted nobody hears.
 
+use std::collections::BTreeMap;
+
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -21,8 +23,13 @@ pub(in crate::store) struct Moved {
     pub(in crate::store) at: OffsetDateTime,
     /// `None` for a finding that was never seen before.
     pub(in crate::store) previous: Option<(Status, Severity)>,
-    pub(in crate::store) example_trace_id: Option<Uuid>,
-    pub(in crate::store) example_why: Option<String>,
+}
+
+/// What receivers are told of a finding beside the finding itself.
+pub(in crate::store) struct Told {
+    /// Severity that people were last told.
+    pub(in crate::store) severity: Option<Severity>,
+    pub(in crate::store) example: Option<Example>,
 }
 
 /// One row of the log, and one for each receiver. The payload is fixed now; every try sends the same.
@@ -38,15 +45,12 @@ pub(in crate::store) async fn put_into_outbox(
     if finding.claim.handling == Handling::Muted && moved.event != Event::Muted {
         return Ok(());
     }
-    let told =
-        sqlx::query_scalar!("select told_severity from findings where fingerprint = $1", moved.fingerprint)
-            .fetch_one(&mut *connection)
-            .await?;
+    let known = told_of(&mut *connection, &[moved.fingerprint]).await?.remove(&moved.fingerprint);
+    let Told { severity, example } =
+        known.ok_or_else(|| StoreError::Invariant("a finding vanished under its lock".to_owned()))?;
     // What is not open any more was told of before.
-    let before = || moved.previous.map_or(finding.claim.severity, |(_, severity)| severity);
-    let told = told.map_or_else(|| Ok(before()), severity)?;
-    let example = moved.example_trace_id.zip(moved.example_why);
-    let example = example.map(|(trace, why)| Example { trace_id: TraceId(trace.as_u128()), why });
+    let told =
+        severity.or_else(|| moved.previous.map(|(_, severity)| severity)).unwrap_or(finding.claim.severity);
     let change =
         Change { event: moved.event, at: moved.at, finding, told, previous: moved.previous, example };
     let told = tell(&change);
@@ -90,4 +94,32 @@ async fn write_down(connection: &mut PgConnection, moved: &Moved) -> Result<(), 
     .execute(connection)
     .await?;
     Ok(())
+}
+
+/// What is told beside these findings, by fingerprint. One that is gone is left out.
+pub(in crate::store) async fn told_of(
+    connection: &mut PgConnection,
+    ids: &[i64],
+) -> Result<BTreeMap<i64, Told>, StoreError> {
+    let rows = sqlx::query!(
+        r#"
+        select f.fingerprint, f.told_severity, f.example_trace_id, o.why as "why?"
+        from findings f
+        left join occurrences o
+            on o.day = f.example_day
+            and o.trace_id = f.example_trace_id
+            and o.fingerprint = f.fingerprint
+            and o.span_id = f.example_span_id
+        where f.fingerprint = any($1)
+        "#,
+        ids
+    )
+    .fetch_all(connection)
+    .await?;
+    let rows = rows.into_iter().map(|row| {
+        let example = row.example_trace_id.zip(row.why);
+        let example = example.map(|(trace, why)| Example { trace_id: TraceId(trace.as_u128()), why });
+        Ok((row.fingerprint, Told { severity: row.told_severity.map(severity).transpose()?, example }))
+    });
+    rows.collect()
 }
