@@ -9,7 +9,7 @@ use http::header::{CONTENT_TYPE, HeaderMap};
 use serde_json::{Map, Value};
 
 use super::error::{ApiError, problem};
-use crate::view::{Failure, Parameters, Shown, is_foreign};
+use crate::view::{Failure, Parameters, Shown};
 
 /// The wish of a program or of our own pages: the fields of a JSON object, each a text, to be taken like parameters. An
 /// empty body is an empty object. Every handler that does something takes one.
@@ -26,9 +26,7 @@ impl FromRequest<Shown> for Command {
     type Rejection = Response;
 
     async fn from_request(request: Request, shown: &Shown) -> Result<Self, Response> {
-        if is_foreign(request.headers(), &shown.config.server.public_url) {
-            return Err(ApiError(Failure::Foreign).into_response());
-        }
+        shown.refuse_foreign(request.headers()).map_err(|failure| ApiError(failure).into_response())?;
         if !is_json(request.headers()) {
             let detail = "say content-type: application/json";
             return Err(problem(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail, None));

@@ -3,9 +3,18 @@
 
 use http::header::{HeaderMap, ORIGIN};
 
+use super::{Failure, Shown};
+
+impl Shown {
+    /// For every request that does something: only programs and our own pages may ask.
+    pub fn refuse_foreign(&self, headers: &HeaderMap) -> Result<(), Failure> {
+        if is_foreign(headers, &self.config.server.public_url) { Err(Failure::Foreign) } else { Ok(()) }
+    }
+}
+
 /// A browser says that the request comes from a page that is not ours. `public_url` says which are; on this machine
 /// the names of loopback mean the same place.
-pub fn is_foreign(headers: &HeaderMap, public_url: &str) -> bool {
+fn is_foreign(headers: &HeaderMap, public_url: &str) -> bool {
     let ours = local(origin(public_url));
     let foreign_origin = headers.get_all(ORIGIN).iter().any(|sent| {
         let sent = sent.to_str().ok().map(|text| local(text.to_ascii_lowercase()));

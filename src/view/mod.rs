@@ -25,7 +25,6 @@ pub use cursor::Cursor;
 pub use failure::Failure;
 pub use filter::{Filter, SORTS};
 pub use finding::Detail;
-pub use foreign::is_foreign;
 pub use parameters::{MAX_LIMIT, Parameters};
 pub use services::{Place, ServiceView};
 pub use status::Status;

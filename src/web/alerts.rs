@@ -9,7 +9,7 @@ use maud::{Markup, html};
 use time::OffsetDateTime;
 
 use super::error::PageError;
-use super::findings::{Pairs, address, pairs, select};
+use super::findings::{Pairs, address, pager, pairs, select};
 use super::layout::{Page, Section, encoded};
 use super::words;
 use crate::alert::Answer;
@@ -17,7 +17,7 @@ use crate::clock;
 use crate::findings::Fingerprint;
 use crate::store::DeliveryRow;
 use crate::view::{
-    DeliveryFilter, Failure, Health, Parameters, STATES, Shown, Slice, State as Standing, Tested, is_foreign,
+    DeliveryFilter, Failure, Health, Parameters, STATES, Shown, Slice, State as Standing, Tested,
 };
 
 const PATH: &str = "/alerts";
@@ -59,7 +59,7 @@ pub(super) async fn test(
     Path(name): Path<String>,
     headers: HeaderMap,
 ) -> Result<Page, PageError> {
-    ours(&shown, &headers)?;
+    shown.refuse_foreign(&headers)?;
     let tested = shown.test(&name).await?;
     Ok(Page::new("Test of a receiver", Section::Alerts, outcome(&name, &tested)))
 }
@@ -70,14 +70,10 @@ pub(super) async fn retry(
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response, PageError> {
-    ours(&shown, &headers)?;
+    shown.refuse_foreign(&headers)?;
     shown.retry(&id, clock::now()).await?;
     let back = HeaderValue::from_static("/alerts#deliveries");
     Ok((StatusCode::SEE_OTHER, [(LOCATION, back)]).into_response())
-}
-
-fn ours(shown: &Shown, headers: &HeaderMap) -> Result<(), Failure> {
-    if is_foreign(headers, &shown.config.server.public_url) { Err(Failure::Foreign) } else { Ok(()) }
 }
 
 fn outcome(name: &str, tested: &Tested) -> Markup {
@@ -112,11 +108,7 @@ fn page(health: &[Health<'_>], lists: &Lists, pairs: &Pairs, now: OffsetDateTime
             }
             @if lists.others.items.is_empty() { p.empty { "No delivery is like that." } }
             @else { (table(&lists.others.items, now)) }
-            @if let Some(next) = &lists.others.next {
-                nav.pages aria-label="Pages" {
-                    a rel="next" href={ (PATH) (address(pairs, &[("after", Some(next))])) } { "Next page" }
-                }
-            }
+            (pager(PATH, pairs, lists.others.next.as_deref()))
         }
     }
 }

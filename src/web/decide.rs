@@ -15,7 +15,7 @@ use crate::clock;
 use crate::findings::decision::{Action, Reason, decide as outcome};
 use crate::findings::shape::{Claim, Finding, Handling};
 use crate::store::{ChangeRow, DecisionRow};
-use crate::view::{Detail, Failure, Parameters, Shown, decide as wish, is_foreign};
+use crate::view::{Detail, Failure, Parameters, Shown, decide as wish};
 
 /// How long a mute lasts, to choose from.
 const LENGTHS: [(&str, &str); 4] =
@@ -28,9 +28,7 @@ pub(super) async fn decide(
     headers: HeaderMap,
     body: Result<String, StringRejection>,
 ) -> Result<Response, PageError> {
-    if is_foreign(&headers, &shown.config.server.public_url) {
-        return Err(Failure::Foreign.into());
-    }
+    shown.refuse_foreign(&headers)?;
     let body = body.map_err(|_| Failure::parameter("", "the form cannot be read"))?;
     let mut parameters = Parameters::of_form(pairs(&body)?)?;
     let back = parameters.text("back")?;

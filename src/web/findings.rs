@@ -52,13 +52,19 @@ fn page(slice: &Slice<Finding>, pairs: &Pairs, now: OffsetDateTime) -> Markup {
         (form(pairs))
         (chosen(pairs))
         @if slice.items.is_empty() { (nothing(pairs)) } @else { (table(&slice.items, Some(&format!("/findings{}", address(pairs, &[]))), now)) }
-        @if let Some(next) = &slice.next {
-            nav.pages aria-label="Pages" {
-                @if pairs.iter().any(|(name, _)| name == "after") {
-                    a href={ "/findings" (address(pairs, &[("after", None)])) } { "First page" } " "
-                }
-                a rel="next" href={ "/findings" (address(pairs, &[("after", Some(next))])) } { "Next page" }
+        (pager("/findings", pairs, slice.next.as_deref()))
+    }
+}
+
+/// The ways to the first and to the next page of a list; nothing at its end.
+pub(super) fn pager(path: &str, pairs: &Pairs, next: Option<&str>) -> Markup {
+    let Some(next) = next else { return Markup::default() };
+    html! {
+        nav.pages aria-label="Pages" {
+            @if pairs.iter().any(|(name, _)| name == "after") {
+                a href={ (path) (address(pairs, &[("after", None)])) } { "First page" } " "
             }
+            a rel="next" href={ (path) (address(pairs, &[("after", Some(next))])) } { "Next page" }
         }
     }
 }

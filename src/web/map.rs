@@ -17,7 +17,7 @@ const ROW: f64 = 58.0;
 const WIDTH: f64 = 170.0;
 const HEIGHT: f64 = 38.0;
 /// Longest name in a box, in letters.
-const LETTERS: usize = 20;
+const LETTERS: usize = 18;
 
 struct Node<'a> {
     name: &'a str,

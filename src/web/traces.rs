@@ -6,7 +6,7 @@ use time::OffsetDateTime;
 
 use super::error::PageError;
 use super::finding::short;
-use super::findings::{Pairs, address, pairs, select};
+use super::findings::{Pairs, address, pager, pairs, select};
 use super::layout::{Page, Section};
 use super::words;
 use crate::clock;
@@ -35,14 +35,7 @@ fn page(slice: &Slice<ListedTrace>, pairs: &Pairs, now: OffsetDateTime) -> Marku
                 p.empty { "No trace is like that. " a href="/traces" { "Show all" } "." }
             }
         } @else { (table(&slice.items, now)) }
-        @if let Some(next) = &slice.next {
-            nav.pages aria-label="Pages" {
-                @if pairs.iter().any(|(name, _)| name == "after") {
-                    a href={ "/traces" (address(pairs, &[("after", None)])) } { "First page" } " "
-                }
-                a rel="next" href={ "/traces" (address(pairs, &[("after", Some(next))])) } { "Next page" }
-            }
-        }
+        (pager("/traces", pairs, slice.next.as_deref()))
     }
 }
 
