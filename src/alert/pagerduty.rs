@@ -100,8 +100,8 @@ pub(super) fn keyed(key: &Secret, body: &str) -> String {
 }
 
 fn action(event: Event) -> &'static str {
-    match event.id() {
-        "finding.acknowledged" => "acknowledge",
+    match event {
+        Event::Acknowledged => "acknowledge",
         _ if event.is_end() => "resolve",
         _ => "trigger",
     }
