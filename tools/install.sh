@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs what building and running need and this machine lacks: a C compiler and a PostgreSQL server. With `test` also
-# what some tests run against, and skip where it cannot be had: Alertmanager.
+# what some tests run against, and skip where it cannot be had: Alertmanager, Chromium with its driver, and packages
+# from PyPI and npm, which go into the target folder.
 # As root, or with a sudo that asks nothing. It starts no server and leaves no cluster: Debunk and its tests run their own.
 set -euo pipefail
 
@@ -25,19 +26,55 @@ has_postgres() {
     [[ ${version%%[^0-9]*} -ge $oldest_postgres ]]
 }
 
+for_tests=
+if [[ ${1:-} == test ]]; then for_tests=1; fi
+tools=${CARGO_TARGET_DIR:-target}/tools
+
+# Packages from PyPI and npm that tests read or run, as tests/tools lists them.
+fetch() {
+    local list=tests/tools stamp
+    stamp=$(cat "$list"/* | cksum)
+    [[ $stamp != "$(cat "$tools/stamp" 2>/dev/null)" ]] || return 0
+    echo "install: packages for tests from PyPI and npm" >&2
+    rm -rf "$tools" && mkdir -p "$tools" || return
+    python3 -m venv "$tools/python" || return
+    # The list is whole, so nothing that it does not name is brought along.
+    "$tools/python/bin/pip" install -q --no-input --no-deps -r "$list/requirements.txt" || return
+    # Where there is no npm, what needs it is skipped: Debian's brings four hundred packages.
+    if command -v npm >/dev/null; then
+        cp "$list"/package*.json "$tools" && npm ci --silent --no-audit --no-fund --ignore-scripts --prefix "$tools" || return
+    fi
+    echo "$stamp" >"$tools/stamp"
+}
+
+finish() {
+    if [[ $for_tests ]] && ! fetch >&2; then
+        echo "install: tests that need packages from PyPI or npm are skipped, as these cannot be had" >&2
+    fi
+    exit 0
+}
+
 command -v cargo >/dev/null || die "no cargo: install Rust first, see https://rustup.rs (Cargo.toml says which version)"
 
 missing=()
 command -v cc >/dev/null || missing+=(gcc libc6-dev)
 has_postgres || missing+=(postgresql)
 wanted=()
-if [[ ${1:-} == test && ! -x /usr/bin/prometheus-alertmanager ]]; then wanted+=(prometheus-alertmanager); fi
-[[ ${#missing[@]} -gt 0 || ${#wanted[@]} -gt 0 ]] || exit 0
+want() {
+    if [[ $for_tests && ! -x $1 ]]; then wanted+=("${@:2}"); fi
+}
+want /usr/bin/prometheus-alertmanager prometheus-alertmanager
+want /usr/bin/chromium chromium
+want /usr/bin/chromedriver chromium-driver
+if ! python3 -c 'import ensurepip, venv' 2>/dev/null; then want "" python3-venv; fi
+if [[ ${#missing[@]} == 0 && ${#wanted[@]} == 0 ]]; then
+    finish
+fi
 
 # Whoever can install nothing runs without what is only wanted.
 if [[ ${#missing[@]} == 0 ]] && { ! command -v apt-get || [[ $(id -u) != 0 ]] && ! sudo -n true; } >/dev/null 2>&1; then
-    echo "install: tests of ${wanted[*]} are skipped, as it cannot be installed" >&2
-    exit 0
+    echo "install: tests that need ${wanted[*]} are skipped, as it cannot be installed" >&2
+    finish
 fi
 
 command -v apt-get >/dev/null ||
@@ -85,6 +122,9 @@ if [[ ${#wanted[@]} -gt 0 ]]; then
         quietly sh -c "printf '#!/bin/sh\nexit 101\n' >'$policy' && chmod +x '$policy'"
     fi
     packages "${wanted[@]}"
-    if command -v systemctl >/dev/null; then quietly sh -c "systemctl disable --now ${wanted[*]} || true"; fi
+    if command -v systemctl >/dev/null && [[ " ${wanted[*]} " == *" prometheus-alertmanager "* ]]; then
+        quietly sh -c "systemctl disable --now prometheus-alertmanager || true"
+    fi
 fi
 has_postgres || die "the package postgresql brought no server of version $oldest_postgres or later; see https://www.postgresql.org/download"
+finish

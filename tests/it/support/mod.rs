@@ -8,6 +8,7 @@ pub(crate) mod raw;
 pub(crate) mod recorded;
 pub(crate) mod server;
 pub(crate) mod stored;
+pub(crate) mod tools;
 pub(crate) mod traffic;
 pub(crate) mod transport;
 
