@@ -7,6 +7,7 @@ mod amount;
 pub mod profile;
 mod receiver;
 mod section;
+mod suppression;
 
 use std::ffi::OsString;
 use std::fmt;
@@ -20,6 +21,7 @@ pub use section::{
     Database, Environments, Findings, LogFormat, MOST_CONNECTIONS, OtherSignals, Otlp, Retention, Server,
     Telemetry, Traces,
 };
+pub use suppression::Suppression;
 
 /// Everything that can be set.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
@@ -43,6 +45,8 @@ pub struct Config {
     pub rules: crate::rules::Thresholds,
     /// Who is told.
     pub receivers: Vec<Receiver>,
+    /// Findings that are muted where they are seen: texts compared whole, in which `*` stands for any run of letters.
+    pub suppress: Vec<Suppression>,
     /// How the service tells of itself.
     pub telemetry: Telemetry,
 }
@@ -178,6 +182,9 @@ impl Config {
         self.retention.validate()?;
         self.telemetry.validate()?;
         self.server.validate(&self.otlp)?;
+        for (index, suppression) in self.suppress.iter().enumerate() {
+            suppression.validate().map_err(|why| format!("suppress[{index}]: {why}"))?;
+        }
         for (index, receiver) in self.receivers.iter().enumerate() {
             receiver.validate().map_err(|why| format!("receivers[{index}]: {why}"))?;
             if self.receivers[..index].iter().any(|other| other.name == receiver.name) {
@@ -271,6 +278,8 @@ mod tests {
             ("[retention]\ntraces = \"40000000d\"", "ten years"),
             ("[server]\npublic_url = \"https://\"", "server.public_url"),
             ("[server]\npublic_url = \"https://x/\\\"><b>\"", "server.public_url"),
+            ("[[suppress]]\nservice = \"x\"", "suppress[0]: reason"),
+            ("[[suppress]]\nservice = \"x\"\nreason = \"y\"\nuntil = \"soon\"", "debunk.toml:4:9"),
             ("[[receivers]]\nname = \" \"\nurl = \"https://x\"\nsecret_file = \"x\"", "name"),
         ] {
             let error = read(text, &[]).unwrap_err();

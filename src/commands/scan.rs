@@ -19,6 +19,7 @@ use clap::{Args as ClapArgs, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{Usage, wants_colour};
+use crate::clock;
 use crate::config::Config;
 use crate::findings::life::Gate;
 use crate::findings::report::{self, Asked, Baseline};
@@ -80,7 +81,7 @@ pub fn run(args: &Args, config: &Config) -> anyhow::Result<ExitCode> {
     let asked = asked(args, config, &thresholds);
     let (traces, inspections) = judge::all(&heap, &thresholds, asked.min_confidence, config, workers)?;
     read.traces = traces;
-    let mut report = report::report(asked, read, inspections);
+    let mut report = report::report(asked, read, inspections).but_for(&config.suppress, clock::now());
     if let Some(baseline) = &baseline {
         report = report.against(baseline);
     }

@@ -19,6 +19,9 @@ use time::OffsetDateTime;
 use super::life::{Event, Status};
 use super::shape::Handling;
 
+/// Who decides where `[[suppress]]` does: no token has this name.
+pub const SETTINGS: &str = "settings";
+
 /// What somebody wants done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]

@@ -36,7 +36,7 @@ pub struct DecisionRow {
     pub reason: Option<Reason>,
     pub until: Option<OffsetDateTime>,
     pub note: Option<String>,
-    /// Name of the token that asked; `None` where no token is asked for.
+    /// Name of the token that asked, or the settings; `None` where no token is asked for.
     pub who: Option<String>,
     pub at: OffsetDateTime,
 }
@@ -73,13 +73,14 @@ impl Store {
         let id = id.0.cast_signed();
         let mut connection = self.pool().acquire().await?;
         let mut transaction = connection.begin().await?;
-        let Some(locked) = lock(&mut transaction, id).await? else { return Ok(Decided::Unknown) };
-        if let Err(why) = carry_out(&mut transaction, &locked, decision, tell).await? {
-            return Ok(Decided::DoesNotApply(why));
+        match decide_locked(&mut transaction, id, decision, who, tell).await? {
+            None => Ok(Decided::Unknown),
+            Some(Err(why)) => Ok(Decided::DoesNotApply(why)),
+            Some(Ok(row)) => {
+                transaction.commit().await?;
+                Ok(Decided::Done(row))
+            }
         }
-        let row = log(&mut transaction, id, decision, who, locked.now).await?;
-        transaction.commit().await?;
-        Ok(Decided::Done(row))
     }
 
     /// Ends the mutes whose time is over, and tells what is open then. Returns how many; there may be more.
@@ -161,6 +162,22 @@ impl Store {
         });
         rows.collect()
     }
+}
+
+/// A decision within the caller's transaction, under the lock of its finding; `None` where there is no such finding.
+pub(super) async fn decide_locked(
+    connection: &mut PgConnection,
+    id: i64,
+    decision: &Decision,
+    who: Option<&str>,
+    tell: Tell<'_>,
+) -> Result<Option<Result<DecisionRow, DoesNotApply>>, StoreError> {
+    let Some(locked) = lock(&mut *connection, id).await? else { return Ok(None) };
+    if let Err(why) = carry_out(&mut *connection, &locked, decision, tell).await? {
+        return Ok(Some(Err(why)));
+    }
+    let row = log(connection, id, decision, who, locked.now).await?;
+    Ok(Some(Ok(row)))
 }
 
 async fn lock(connection: &mut PgConnection, id: i64) -> Result<Option<Locked>, sqlx::Error> {

@@ -19,7 +19,7 @@ use uuid::Uuid;
 use super::error::sqlstate;
 use super::pending::interval;
 use super::{Change, Claimed, NewDelivery, Store, StoreError};
-use crate::config::Config;
+use crate::config::{Config, Suppression};
 use crate::findings::life::Gate;
 use crate::findings::{Judged, Judgement};
 use crate::rules::Confidence;
@@ -31,7 +31,7 @@ const MOST_TRIES: u32 = 5;
 
 /// What decides when findings open and when a trace is looked at again.
 #[derive(Clone, Copy, Debug)]
-pub struct Policy {
+pub struct Policy<'a> {
     /// Occurrences at least so sure count.
     pub min_confidence: Confidence,
     /// Traces that open a finding.
@@ -40,17 +40,20 @@ pub struct Policy {
     pub within: Duration,
     /// A trace that could say more is looked at again after so long.
     pub settle: Duration,
+    /// Findings that are muted from the first.
+    pub suppressions: &'a [Suppression],
 }
 
-impl Policy {
+impl<'a> Policy<'a> {
     /// As the settings say.
-    pub fn of(config: &Config) -> Self {
+    pub fn of(config: &'a Config) -> Self {
         let findings = &config.findings;
         Self {
             min_confidence: findings.min_confidence,
             gate: Gate { high: findings.gate_high, medium: findings.gate_medium },
             within: findings.gate_within.0,
             settle: config.traces.settle_period.0,
+            suppressions: &config.suppress,
         }
     }
 }
@@ -95,7 +98,7 @@ impl Store {
     pub async fn finish(
         &self,
         looks: &[(Claimed, Judgement)],
-        policy: &Policy,
+        policy: &Policy<'_>,
         tell: Tell<'_>,
     ) -> Result<Vec<Finished>, StoreError> {
         if looks.is_empty() {
@@ -136,7 +139,7 @@ impl Store {
         &self,
         connection: &mut PgConnection,
         looks: &[(Claimed, Judgement)],
-        policy: &Policy,
+        policy: &Policy<'_>,
         tell: Tell<'_>,
     ) -> Result<Vec<Finished>, TryError> {
         let mut transaction = connection.begin().await?;
@@ -245,7 +248,7 @@ async fn leave(
     connection: &mut PgConnection,
     looks: &[(Claimed, Judgement)],
     finished: &[Finished],
-    policy: &Policy,
+    policy: &Policy<'_>,
 ) -> Result<(), sqlx::Error> {
     let which = |wanted: Finished| -> Vec<Uuid> {
         let both = looks.iter().zip(finished).filter(|(_, finished)| **finished == wanted);

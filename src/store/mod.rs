@@ -26,6 +26,7 @@ mod services;
 mod sizes;
 mod spans;
 mod standing;
+mod suppressions;
 mod traces;
 mod trim;
 mod writer;

@@ -55,6 +55,7 @@ fn overview(report: &Report) -> Markup {
     let read = &report.read;
     let count = |number: u64, one: &str, many: &str| words::counted(number.cast_signed(), one, many);
     let known = report.findings.iter().filter(|found| found.is_known()).count();
+    let suppressed = report.findings.iter().filter(|found| found.suppressed.is_some()).count();
     html! {
         h1 { "What " (report.asked.files.join(", ")) " proves" }
         p.lead {
@@ -65,6 +66,7 @@ fn overview(report: &Report) -> Markup {
             }
             (count(read.traces, "trace", "traces")) "."
             @if known > 0 { " " (known) " of them known before." }
+            @if suppressed > 0 { " " (suppressed) " suppressed by the settings." }
         }
         dl.facts {
             div { dt { "Files" } dd { (read.files) } }
@@ -102,7 +104,7 @@ fn table(report: &Report) -> Markup {
                     @else { (words::prose(&claim.headline)) }
                     div.note {
                         (claim.rule) " · confidence " (words::confidence(claim.confidence))
-                        @if let Some(novelty) = found.novelty { " · " (novelty.id()) }
+                        @if let Some(standing) = found.standing() { " · " (standing) }
                     }
                 }
                 td.where { (place(found)) }
@@ -132,6 +134,7 @@ fn finding(found: &Found) -> Markup {
                 (words::severity(claim.severity))
                 " " span.mark { "confidence " (words::confidence(claim.confidence)) }
                 @if found.novelty == Some(Novelty::Known) { " " span.mark { "known before" } }
+                @if let Some(reason) = &found.suppressed { " " span.mark { "suppressed: " (reason) } }
                 @if !found.gate.met {
                     " " span.mark { "opens at " (words::counted(found.gate.needed.into(), "trace", "traces")) }
                 }

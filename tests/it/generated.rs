@@ -18,6 +18,12 @@ name = \"operators\"
 url = \"https://alerts.example/debunk\"
 url_file = \"receiver.url\"
 secret_file = \"receiver.secret\"
+[[suppress]]
+rule = \"*\"
+service = \"legacy-*\"
+operation = \"*\"
+reason = \"decommissioned in May\"
+until = \"2026-12-31\"
 ";
 
 /// Never in a file: passwords.
@@ -140,6 +146,7 @@ fn example() -> String {
     let (config, section) =
         (include_str!("../../src/config.rs"), include_str!("../../src/config/section.rs"));
     let receiver = include_str!("../../src/config/receiver.rs");
+    let suppression = include_str!("../../src/config/suppression.rs");
     let defaults = toml::Table::try_from(Config::default()).unwrap();
     let examples: toml::Table = EXAMPLES.parse().unwrap();
     let mut text = String::from(
@@ -150,7 +157,8 @@ fn example() -> String {
     for (name, doc) in fields(config, "Config") {
         match name.as_str() {
             "rules" => rules(&mut text, &doc),
-            "receivers" => receivers(&mut text, receiver, &doc, &examples),
+            "receivers" => list(&mut text, &name, &fields(receiver, "Receiver"), &doc, &examples),
+            "suppress" => list(&mut text, &name, &fields(suppression, "Suppression"), &doc, &examples),
             _ => {
                 writeln!(text, "\n# {}\n[{name}]", doc.join(" ")).unwrap();
                 let known = defaults[&name].as_table().unwrap();
@@ -180,16 +188,22 @@ fn rules(text: &mut String, doc: &[String]) {
     }
 }
 
-/// A receiver has no default; one with only what it must have shows the rest.
-fn receivers(text: &mut String, source: &str, doc: &[String], examples: &toml::Table) {
-    let shown = examples["receivers"][0].as_table().unwrap();
+/// An entry of a list has no default; one with only what it must have shows the rest.
+fn list(
+    text: &mut String,
+    name: &str,
+    fields: &[(String, Vec<String>)],
+    doc: &[String],
+    examples: &toml::Table,
+) {
+    let shown = examples[name][0].as_table().unwrap();
     let mut needed = shown.clone();
     needed.remove("url_file");
-    let one = toml::Table::from_iter([("receivers".to_owned(), vec![needed].into())]);
+    let one = toml::Table::from_iter([(name.to_owned(), vec![needed].into())]);
     let read: Config = one.try_into().unwrap();
-    let known = toml::Table::try_from(read).unwrap()["receivers"][0].as_table().unwrap().clone();
-    writeln!(text, "\n# {} May stand several times.\n#[[receivers]]", doc.join(" ")).unwrap();
-    settings(text, "receivers", &fields(source, "Receiver"), &[Some(&known), Some(shown)]);
+    let known = toml::Table::try_from(read).unwrap()[name][0].as_table().unwrap().clone();
+    writeln!(text, "\n# {} May stand several times.\n#[[{name}]]", doc.join(" ")).unwrap();
+    settings(text, name, fields, &[Some(&known), Some(shown)]);
 }
 
 /// `# documentation` and `#key = default` for each field; the first table that has a key gives its value.

@@ -1,11 +1,8 @@
 """Validates SARIF reports against the schema that OASIS publishes, as an npm package carries it.
 
-Not run by `make test`, because it needs packages from npm and PyPI:
+Run by a test, where the packages from npm and PyPI that `tests/tools` lists are there:
 
-    npm pack @microsoft/jest-sarif && tar xzf microsoft-jest-sarif-*.tgz
-    pip install jsonschema
-    debunk scan --format sarif traces.jsonl > debunk.sarif
-    python3 tests/scan/sarif.py package/lib/schemas/sarif-2.1.0-rtm.5.json debunk.sarif ...
+    python3 tests/scan/sarif.py SCHEMA REPORT...
 
 Exits with 1 if a report is not valid.
 """

@@ -27,6 +27,9 @@ struct Finding<'a> {
     /// `new` or `known`; absent without a baseline.
     #[serde(skip_serializing_if = "Option::is_none")]
     baseline: Option<Novelty>,
+    /// Why the settings suppress it; absent where they do not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    suppressed: Option<&'a str>,
     occurrences: &'a [Occurrence],
 }
 
@@ -43,8 +46,8 @@ pub fn json(report: &Report, out: impl Write) -> io::Result<()> {
 
 impl<'a> Finding<'a> {
     fn of(found: &'a Found) -> Self {
-        let Found { claim, gate, novelty, occurrences, .. } = found;
-        Self { claim, gate: *gate, baseline: *novelty, occurrences }
+        let Found { claim, gate, novelty, suppressed, occurrences, .. } = found;
+        Self { claim, gate: *gate, baseline: *novelty, suppressed: suppressed.as_deref(), occurrences }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The report as XML of `JUnit`, for build servers that show tests: a suite a fallacy, and in it a case for each finding and
 //! for each rule that found nothing.
 //!
-//! A finding fails its case where it would fail the scan, is skipped where it was known before, and passes otherwise.
+//! A finding fails its case where it would fail the scan, is skipped where it was known before or is suppressed, and passes otherwise.
 
 use std::fmt::Write;
 
@@ -81,7 +81,10 @@ fn of_finding(report: &Report, found: &Found) -> Case {
     let claim = &found.claim;
     let name = quoted(&format!("{} ({})", place(found), claim.id));
     let headline = quoted(&visible(&claim.headline));
-    let (verdict, inner) = if found.is_known() {
+    let (verdict, inner) = if let Some(reason) = &found.suppressed {
+        let reason = quoted(&visible(reason));
+        (Verdict::Skipped, format!("<skipped message=\"suppressed ({reason}): {headline}\"/>"))
+    } else if found.is_known() {
         (Verdict::Skipped, format!("<skipped message=\"known: {headline}\"/>"))
     } else if report.is_failure(found) {
         let text = quoted(&details(found));

@@ -23,10 +23,10 @@ pub fn markdown(report: &Report) -> String {
     }
     out.push_str("\n| | finding | where | |\n|---|---|---|---|\n");
     for found in report.findings.iter().take(MAX_ROWS) {
-        let novelty = found.novelty.map(|novelty| format!(", {}", novelty.id())).unwrap_or_default();
+        let standing = found.standing().map(|word| format!(", {word}")).unwrap_or_default();
         let _ = writeln!(
             out,
-            "| {}{novelty} | {} | {} | {} |",
+            "| {}{standing} | {} | {} | {} |",
             found.claim.severity,
             cell(&code(&visible(&found.claim.headline))),
             cell(&code(&place(found))),
@@ -36,7 +36,7 @@ pub fn markdown(report: &Report) -> String {
     if MAX_ROWS < report.findings.len() {
         let _ = writeln!(out, "\nand {} more", report.findings.len() - MAX_ROWS);
     }
-    for found in report.findings.iter().filter(|found| !found.is_known()).take(MAX_SHOWN) {
+    for found in report.findings.iter().filter(|found| !found.is_expected()).take(MAX_SHOWN) {
         evidence(&mut out, found);
     }
     out

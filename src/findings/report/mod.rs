@@ -12,9 +12,12 @@ mod words;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use time::OffsetDateTime;
+
 use super::life::{Counts, Gate, Observed, Status, next};
 use super::shape::{Claim, Cost, Handling, Occurrence};
 use super::{Fingerprint, Inspection, Judged};
+use crate::config::Suppression;
 use crate::model::TraceId;
 use crate::rules::{self, Confidence, Severity};
 
@@ -64,6 +67,8 @@ pub struct Found {
     pub gate: GateState,
     /// Whether it was known before; `None` where nobody said what was.
     pub novelty: Option<Novelty>,
+    /// Why the settings suppress it, where they do.
+    pub suppressed: Option<String>,
     /// The occurrence that shows it best stands first.
     pub occurrences: Vec<Occurrence>,
 }
@@ -137,21 +142,42 @@ impl Report {
         self
     }
 
-    /// Some finding is as bad as was asked for, and was not known before.
+    /// Says of each finding whether the settings suppress it.
+    #[must_use]
+    pub fn but_for(mut self, suppressions: &[Suppression], now: OffsetDateTime) -> Self {
+        for found in &mut self.findings {
+            let Claim { rule, service, operation, .. } = &found.claim;
+            let by = suppressions.iter().find(|one| one.covers(rule, service, operation, now));
+            found.suppressed = by.map(|one| one.reason.clone());
+        }
+        self
+    }
+
+    /// Some finding is as bad as was asked for, was not known before and is not suppressed.
     pub fn fails(&self) -> bool {
         self.findings.iter().any(|found| self.is_failure(found))
     }
 
     /// This one is.
     fn is_failure(&self, found: &Found) -> bool {
-        !found.is_known() && self.asked.fail_on.is_some_and(|severity| severity <= found.claim.severity)
+        !found.is_expected() && self.asked.fail_on.is_some_and(|severity| severity <= found.claim.severity)
     }
 }
 
 impl Found {
+    /// It was known before, or is suppressed: it fails nothing, and its reader knows the rest.
+    pub fn is_expected(&self) -> bool {
+        self.is_known() || self.suppressed.is_some()
+    }
+
     /// It was known before.
     pub fn is_known(&self) -> bool {
         self.novelty == Some(Novelty::Known)
+    }
+
+    /// How it stands against what was expected, in one word; `None` where nobody said what was.
+    pub fn standing(&self) -> Option<&'static str> {
+        if self.suppressed.is_some() { Some("suppressed") } else { self.novelty.map(Novelty::id) }
     }
 }
 
@@ -192,7 +218,7 @@ fn found(mut seen: Vec<(TraceId, Judged)>, gate: Gate) -> Found {
         needed: gate.needed(&counts),
     };
     let occurrences = seen.into_iter().map(|(trace, judged)| Occurrence::new(trace, judged)).collect();
-    Found { claim, counts, gate, novelty: None, occurrences }
+    Found { claim, counts, gate, novelty: None, suppressed: None, occurrences }
 }
 
 /// The middle of each amount on its own; of an even number the lower middle, so that every amount was seen.

@@ -114,6 +114,11 @@ fn result(found: &Found, rules: &[&Rule], file: Option<&str>) -> Value {
         }
         .into();
     }
+    if let Some(reason) = &found.suppressed {
+        // §3.35.2: not in the code that was scanned, but beside it.
+        result["suppressions"] =
+            json!([{"kind": "external", "status": "accepted", "justification": message(reason)}]);
+    }
     result
 }
 

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::words::{broken, count, place, seen, summary};
-use super::{Found, Novelty, Report};
+use super::{Found, Report};
 use crate::rules::Severity;
 use crate::sketch::visible;
 
@@ -72,22 +72,25 @@ pub fn text(report: &Report, colour: bool) -> String {
 
 fn finding(out: &mut String, found: &Found, paint: &Paint) {
     let claim = &found.claim;
-    let novelty = match found.novelty {
+    let standing = match found.standing() {
         None => String::new(),
-        Some(Novelty::New) => format!("  {}", paint.bold("new")),
-        Some(Novelty::Known) => format!("  {}", paint.faint("known")),
+        Some(word) if found.is_expected() => format!("  {}", paint.faint(word)),
+        Some(word) => format!("  {}", paint.bold(word)),
     };
     let _ = writeln!(
         out,
-        "{}  {}  {}{novelty}",
+        "{}  {}  {}{standing}",
         paint.severity(claim.severity, &format!("{:<8}", claim.severity.id())),
         paint.bold(&claim.rule),
         place(found),
     );
     let _ = writeln!(out, "{MARGIN}  {}", paint.bold(&visible(&claim.headline)));
     let _ = writeln!(out, "{MARGIN}  {}", seen(found));
-    // Who knows it has read the rest.
-    let Some(example) = found.occurrences.first().filter(|_| !found.is_known()) else { return };
+    if let Some(reason) = &found.suppressed {
+        let _ = writeln!(out, "{MARGIN}  {}", paint.faint(&format!("suppressed: {}", visible(reason))));
+    }
+    // Who expects it has read the rest.
+    let Some(example) = found.occurrences.first().filter(|_| !found.is_expected()) else { return };
     let _ = writeln!(out, "{MARGIN}  trace {}: {}", example.trace_id, visible(&example.why));
     for missing in &example.not_visible {
         let _ = writeln!(out, "{MARGIN}  {}", paint.faint(&format!("not visible: {}", visible(missing))));

@@ -72,7 +72,12 @@ pub(super) fn summary(report: &Report) -> Vec<String> {
     }
     let known = report.findings.iter().filter(|found| found.is_known()).count();
     if 0 < known {
-        parts.push(format!("{} new, {known} known", report.findings.len() - known));
+        let new = report.findings.iter().filter(|found| !found.is_expected()).count();
+        parts.push(format!("{new} new, {known} known"));
+    }
+    let suppressed = report.findings.iter().filter(|found| found.suppressed.is_some()).count();
+    if 0 < suppressed {
+        parts.push(format!("{suppressed} suppressed"));
     }
     if !report.gone.is_empty() {
         parts.push(format!("{} of the baseline not seen", report.gone.len()));

@@ -18,6 +18,7 @@ use super::told::{Moved, put_into_outbox};
 use super::{Mine, Policy, Tell, TryError, hours};
 use crate::findings::Judged;
 use crate::findings::life::{self, Counts, Event, Observed, Status};
+use crate::store::suppressions::suppress;
 
 /// Occurrences that medians, severity, confidence and the gate are read from: the newest so many.
 const SAMPLE: i64 = 1_000;
@@ -72,7 +73,7 @@ pub(super) async fn derive(
     mine: &[Mine<'_>],
     before: &[Tally],
     after: &[Tally],
-    policy: &Policy,
+    policy: &Policy<'_>,
     tell: Tell<'_>,
 ) -> Result<(), TryError> {
     let ids: BTreeSet<i64> = before.iter().chain(after).map(|one| one.fingerprint).collect();
@@ -80,6 +81,7 @@ pub(super) async fn derive(
         return Ok(());
     }
     let new = make_findings(connection, mine).await?;
+    suppress_new(connection, mine, &new, policy).await?;
     let ids: Vec<i64> = ids.into_iter().collect();
     if lock(connection, &ids).await? < after.iter().map(|one| one.fingerprint).collect::<BTreeSet<_>>().len()
     {
@@ -184,6 +186,28 @@ async fn make_findings(
     Ok(made.into_iter().collect())
 }
 
+/// Mutes what was just seen for the first time and is suppressed, before it can open.
+async fn suppress_new(
+    connection: &mut PgConnection,
+    mine: &[Mine<'_>],
+    new: &BTreeSet<i64>,
+    policy: &Policy<'_>,
+) -> Result<(), TryError> {
+    if policy.suppressions.is_empty() || new.is_empty() {
+        return Ok(());
+    }
+    let occurrences = mine.iter().flat_map(|one| &one.judgement.occurrences);
+    let claims: BTreeMap<i64, &Judged> = occurrences
+        .map(|found| (found.fingerprint.0.cast_signed(), found))
+        .filter(|(fingerprint, _)| new.contains(fingerprint))
+        .collect();
+    for (fingerprint, found) in claims {
+        let place = [found.rule, &found.service, &found.operation];
+        suppress(&mut *connection, fingerprint, place, policy.suppressions).await?;
+    }
+    Ok(())
+}
+
 /// Sums the hours. Where none is left, the times that were known stay.
 async fn read_sums(connection: &mut PgConnection, ids: &[i64]) -> Result<Vec<Sums>, sqlx::Error> {
     sqlx::query_as!(
@@ -238,7 +262,7 @@ async fn read_sums(connection: &mut PgConnection, ids: &[i64]) -> Result<Vec<Sum
 async fn read_recent(
     connection: &mut PgConnection,
     ids: &[i64],
-    policy: &Policy,
+    policy: &Policy<'_>,
 ) -> Result<Vec<Recent>, sqlx::Error> {
     sqlx::query_as!(
         Recent,
@@ -345,7 +369,7 @@ impl Derived {
         recent: Recent,
         settled_severity: i16,
         took_back: &BTreeSet<i64>,
-        policy: &Policy,
+        policy: &Policy<'_>,
     ) -> Result<Self, StoreError> {
         let before: Status = sums.status.parse().map_err(StoreError::Invariant)?;
         let count = |traces: i64| u32::try_from(traces).unwrap_or(u32::MAX);

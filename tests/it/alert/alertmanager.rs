@@ -17,8 +17,9 @@ use super::peer::Peer;
 use super::{change, deliver_all, enqueue, only, quick};
 use crate::support::client;
 use crate::support::database::Database;
+use crate::support::tools::program;
 
-const BINARY: &str = "/usr/bin/prometheus-alertmanager";
+const BINARY: &str = "prometheus-alertmanager";
 
 /// The real thing, on a port of its own, which forgets after two seconds.
 struct Alertmanager {
@@ -35,7 +36,7 @@ impl Drop for Alertmanager {
 }
 
 impl Alertmanager {
-    async fn start(webhook: &str) -> Self {
+    async fn start(binary: &Path, webhook: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let settings = format!(
             "global: {{ resolve_timeout: 2s }}\n\
@@ -45,7 +46,7 @@ impl Alertmanager {
         std::fs::write(folder.path().join("am.yml"), settings).unwrap();
         // A port that was free a moment ago: Alertmanager does not say which it took when it may choose.
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let child = Command::new(BINARY)
+        let child = Command::new(binary)
             .arg("--config.file=am.yml")
             .arg("--storage.path=data")
             .arg(format!("--web.listen-address=127.0.0.1:{port}"))
@@ -103,13 +104,10 @@ fn has(webhook: &Peer, status: &str, severity: &str) -> bool {
 
 #[tokio::test]
 async fn the_real_alertmanager_is_told_that_it_fires_gets_worse_and_is_resolved() {
-    if !Path::new(BINARY).exists() {
-        println!("skipped: {BINARY} is not installed");
-        return;
-    }
+    let Some(binary) = program(BINARY) else { return };
     let database = Database::fresh().await;
     let webhook = Peer::start([]).await;
-    let alertmanager = Alertmanager::start(&webhook.url).await;
+    let alertmanager = Alertmanager::start(&binary, &webhook.url).await;
     let receivers = super::formats::opened("alertmanager_push", &alertmanager.url, None);
     let deliver = Deliver::new(database.store.clone(), only(&receivers), quick(), Metrics::new());
     let tell = async |change: &Change, transition: i32| {
@@ -153,12 +151,9 @@ async fn the_real_alertmanager_is_told_that_it_fires_gets_worse_and_is_resolved(
 
 #[tokio::test]
 async fn what_the_real_alertmanager_posts_has_the_fields_that_we_post() {
-    if !Path::new(BINARY).exists() {
-        println!("skipped: {BINARY} is not installed");
-        return;
-    }
+    let Some(binary) = program(BINARY) else { return };
     let theirs = Peer::start([]).await;
-    let alertmanager = Alertmanager::start(&theirs.url).await;
+    let alertmanager = Alertmanager::start(&binary, &theirs.url).await;
     let push = only(&super::formats::opened("alertmanager_push", &alertmanager.url, None));
     push.test(uuid::Uuid::now_v7(), debunk::clock::now()).await;
     until("it posts", async || !theirs.seen().is_empty()).await;

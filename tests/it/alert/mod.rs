@@ -438,6 +438,7 @@ async fn judge(database: &Database, receivers: &Receivers, proves: bool) {
         gate: Gate { high: 2, medium: 5 },
         within: Duration::from_hours(24),
         settle: Duration::from_mins(1),
+        suppressions: &[],
     };
     let tell = |change: &Change| receivers.deliveries(change);
     let looks = [(claimed, judgement(trace_id, proves))];

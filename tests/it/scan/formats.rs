@@ -10,6 +10,7 @@ use opentelemetry_proto::tonic::common::v1::any_value::Value as Sent;
 use serde_json::Value;
 
 use super::{Folder, LOOP, drawn, err, export, out};
+use crate::support::tools::package;
 
 /// What browsers, terminals, spreadsheets, Markdown, XML and templates would each take for more than text.
 const HOSTILE: &str = "</style><script>alert(1)</script>\"><img src=x onerror=alert(1)>]]>&{0}=HYPERLINK(\"http://evil\")\
@@ -53,7 +54,7 @@ fn scanned(spans: Vec<Received>, format: &str) -> String {
     out(&output)
 }
 
-/// What readers need. (Against the published schema: `tests/scan/sarif.py`.)
+/// What readers need.
 #[test]
 fn a_report_in_sarif_names_rule_place_and_evidence() {
     let log: Value = serde_json::from_str(&scanned(drawn(LOOP), "sarif")).unwrap();
@@ -223,6 +224,49 @@ fn a_report_in_html_needs_nothing_and_runs_nothing() {
             assert!(report.contains(&format!("id=\"{id}\"")), "{target} leads nowhere");
         }
     }
+}
+
+/// Whatever spans say, and whatever is known or suppressed.
+#[test]
+fn reports_in_sarif_are_valid_by_the_published_schema() {
+    let schema = package("node_modules/@microsoft/jest-sarif/lib/schemas/sarif-2.1.0-rtm.5.json");
+    let (Some(schema), Some(python)) = (schema, package("python/bin/python")) else { return };
+    let folder = Folder::new();
+    folder.file("plain.jsonl", export(drawn(LOOP)) + &export(other()));
+    folder.file("hostile.jsonl", export(hostile()));
+    folder.file("nothing.jsonl", "{\"resourceSpans\":[]}\n");
+    folder.file("known", "00000000000000aa\n");
+    folder.file("debunk.toml", "[[suppress]]\noperation = \"* /orders\"\nreason = \"{0} [a](b) known\"\n");
+    let mut check = std::process::Command::new(python);
+    check.arg("tests/scan/sarif.py").arg(schema);
+    for file in ["plain", "hostile", "nothing"] {
+        let report =
+            folder.debunk(&["scan", "--format", "sarif", "--baseline", "known", &format!("{file}.jsonl")]);
+        check.arg(folder.file(&format!("{file}.sarif"), report.stdout));
+    }
+    let checked = check.output().unwrap();
+    assert!(checked.status.success(), "{}{}", out(&checked), err(&checked));
+    assert!(out(&checked).contains("plain.sarif: 2 results, 0 errors"), "{}", out(&checked));
+}
+
+/// The settings that `docs/scan.md` shows.
+#[test]
+fn suppressed_findings_are_shown_with_their_reason_and_fail_nothing() {
+    let text = fs::read_to_string("docs/scan.md").unwrap();
+    let settings = text.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
+    let folder = Folder::new();
+    folder.file("debunk.toml", settings);
+    folder.file("traces.jsonl", export(drawn(&LOOP.replace("shop", "legacy-shop"))));
+    for format in ["text", "json", "sarif", "junit", "markdown", "html"] {
+        let output = folder.debunk(&["scan", "--fail-on", "low", "--format", format, "traces.jsonl"]);
+        assert_eq!(output.status.code(), Some(0), "{format}");
+        let report = out(&output);
+        let said = if format == "markdown" { "suppressed" } else { "decommissioned in May" };
+        assert!(report.contains(said) && report.contains("legacy-shop"), "{format}: {report}");
+    }
+    folder.file("traces.jsonl", export(drawn(LOOP)));
+    let output = folder.debunk(&["scan", "--fail-on", "low", "traces.jsonl"]);
+    assert_eq!(output.status.code(), Some(1), "another service is none of its business");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use debunk::config::Suppression;
 use debunk::findings::life::Gate;
 use debunk::findings::{Call, Evidence, Fingerprint, Judged, Judgement, Summary, Unit};
 use debunk::model::{Effect, EffectClass, Outcome, Role, SpanId, TraceId};
@@ -18,11 +19,12 @@ const AT_ONCE: Claims = Claims {
     limit: 100,
 };
 
-pub(super) const POLICY: Policy = Policy {
+pub(super) const POLICY: Policy<'static> = Policy {
     min_confidence: Confidence::Medium,
     gate: Gate { high: 2, medium: 3 },
     within: Duration::from_hours(24),
     settle: Duration::from_millis(300),
+    suppressions: &[],
 };
 
 /// A database with a writer, and looks at what it holds.
@@ -34,6 +36,8 @@ pub(super) struct Judging {
 impl Judging {
     pub(super) async fn start() -> Self {
         let database = Database::fresh().await;
+        // Spans are an hour old, which just after midnight is another day.
+        database.store.ensure_day(debunk::clock::now().date()).await.unwrap();
         let writing = Writing::start(&database);
         Self { database, writing }
     }
@@ -49,9 +53,18 @@ impl Judging {
     }
 
     async fn finish(&self, claimed: &[Claimed], find: impl Fn(u8) -> Vec<Judged>) -> Vec<Finished> {
+        self.finish_under(&POLICY, claimed, find).await
+    }
+
+    async fn finish_under(
+        &self,
+        policy: &Policy<'_>,
+        claimed: &[Claimed],
+        find: impl Fn(u8) -> Vec<Judged>,
+    ) -> Vec<Finished> {
         let looks: Vec<(Claimed, Judgement)> =
             claimed.iter().map(|one| (one.clone(), judgement(one, find(number(one))))).collect();
-        self.database.store.finish(&looks, &POLICY, &tell).await.unwrap()
+        self.database.store.finish(&looks, policy, &tell).await.unwrap()
     }
 
     /// Claims what is due and finishes it.
@@ -60,6 +73,13 @@ impl Judging {
         assert!(!claimed.is_empty());
         let finished = self.finish(&claimed, find).await;
         assert!(finished.iter().all(|one| *one == Finished::Done), "{finished:?}");
+    }
+
+    /// The same where the settings suppress something.
+    pub(super) async fn judge_but_for(&self, suppressions: &[Suppression], find: impl Fn(u8) -> Vec<Judged>) {
+        let policy = Policy { suppressions, ..POLICY };
+        let claimed = self.claim().await;
+        assert_eq!(self.finish_under(&policy, &claimed, find).await, [Finished::Done]);
     }
 
     /// Puts every judged trace on the list again.

@@ -7,7 +7,7 @@ pub(crate) fn program(name: &str) -> Option<PathBuf> {
     there(Path::new("/usr/bin").join(name))
 }
 
-/// A file of the packages that `tests/tools` lists: `python/…` from PyPI, `node_modules/…` from npm.
+/// A file of the packages that `tests/tools` lists: `python/…` from the Python index, `node_modules/…` from npm.
 pub(crate) fn package(path: &str) -> Option<PathBuf> {
     // The test binary lies in TARGET/debug/deps.
     let target = std::env::current_exe().unwrap().ancestors().nth(3).unwrap().to_owned();
