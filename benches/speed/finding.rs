@@ -16,7 +16,7 @@ use crate::{judge, traffic};
 const RUSH: usize = 60_000;
 /// How long half of that is sent.
 const LONG: Duration = Duration::from_secs(15);
-const PATIENCE: Duration = Duration::from_mins(3);
+const PATIENCE: Duration = Duration::from_mins(10);
 /// As the process is told.
 const QUIET: Duration = Duration::from_secs(1);
 /// Spans of a large trace, and how many of these.
@@ -29,7 +29,7 @@ pub(crate) async fn run() {
     process.start().await;
     let mut database = process.connect().await;
     let url = format!("http://{}/v1/traces", process.http);
-    let capacity = rush(&url, &mut database).await;
+    let capacity = rush(RUSH, &url, &mut database).await;
     let (p50, p99, traces) = at(capacity / 2.0, &url, &mut database).await;
     println!(
         "finding: {capacity:.0} spans/s accepted and judged; at half of it {traces} traces were judged {p50:.0} ms \
@@ -49,11 +49,11 @@ pub(crate) async fn run() {
 }
 
 /// Spans a second that are accepted and judged when all are sent at once.
-async fn rush(url: &str, database: &mut PgConnection) -> f64 {
+pub(crate) async fn rush(spans: usize, url: &str, database: &mut PgConnection) -> f64 {
     let begun = Instant::now();
     let mut sent = 0;
     for stamp in traffic::protobuf().iter().cycle() {
-        if RUSH <= sent {
+        if spans <= sent {
             break;
         }
         post(url, stamp.fresh()).await;
@@ -93,7 +93,7 @@ async fn at(rate: f64, url: &str, database: &mut PgConnection) -> (f64, f64, i64
 }
 
 /// Waits until every trace had its first look.
-async fn judged(database: &mut PgConnection) {
+pub(crate) async fn judged(database: &mut PgConnection) {
     let begun = Instant::now();
     let query = "select count(*) from pending where not_before = '-infinity'";
     while 0_i64 < sqlx::query_scalar(query).fetch_one(&mut *database).await.unwrap() {
@@ -133,13 +133,13 @@ async fn glances(process: &Process, count: usize) -> Vec<Duration> {
 }
 
 /// The wait that so many of a hundred do not exceed, in milliseconds.
-fn share(waits: &[Duration], percent: usize) -> f64 {
+pub(crate) fn share(waits: &[Duration], percent: usize) -> f64 {
     let mut waits = waits.to_vec();
     waits.sort_unstable();
     waits[(waits.len() * percent / 100).min(waits.len() - 1)].as_secs_f64() * 1e3
 }
 
-async fn post(url: &str, body: Vec<u8>) {
+pub(crate) async fn post(url: &str, body: Vec<u8>) {
     let request = crate::client().post(url).header("content-type", "application/x-protobuf").body(body);
     assert_eq!(request.send().await.unwrap().status(), 200);
 }

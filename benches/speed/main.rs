@@ -17,6 +17,7 @@ mod database;
 mod finding;
 mod ingest;
 mod judge;
+mod pages;
 #[path = "../../tests/it/support/process.rs"]
 #[expect(dead_code, reason = "tests ask more of it")]
 mod process;
@@ -39,6 +40,9 @@ fn main() {
     }
     if asked("finding") {
         runtime.block_on(finding::run());
+    }
+    if asked("pages") {
+        runtime.block_on(pages::run());
     }
     if asked("scan") {
         scan::run();
