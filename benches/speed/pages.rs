@@ -28,7 +28,8 @@ pub(crate) async fn run() {
     let large = TraceId(rand::random::<u128>() | 1);
     send(large, &url).await;
     judged(&mut database).await;
-    let stored: i64 = sqlx::query_scalar("select count(*) from spans").fetch_one(&mut database).await.unwrap();
+    let stored: i64 =
+        sqlx::query_scalar("select count(*) from spans").fetch_one(&mut database).await.unwrap();
     println!("pages: {stored} spans stored");
     let findings = findings(&mut database).await;
     measure(&process, "a finding", &findings).await;

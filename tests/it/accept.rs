@@ -1,6 +1,7 @@
 //! What the door accepts, refuses and rejects: every case over every transport.
 
 mod bad;
+mod connect;
 mod exporters;
 mod good;
 mod house;
