@@ -7,15 +7,17 @@ use serde::Serialize;
 use time::OffsetDateTime;
 
 use super::error::ApiError;
+use super::openapi::{Missing, Refused, Unwanted, Wish};
 use super::{Asked, Command};
 use crate::clock;
 use crate::findings::decision::{Action, Reason};
 use crate::rules::Severity;
 use crate::store::{ChangeRow, DecisionRow};
 use crate::view::{Failure, Shown, decide as wish};
+use utoipa::ToSchema;
 
 /// One decision of the log.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct Decision {
     id: String,
     action: Action,
@@ -34,7 +36,7 @@ pub(super) struct Decision {
 }
 
 /// One change of the log, by evidence or by a person.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct Change {
     event: String,
     reason: String,
@@ -58,6 +60,12 @@ impl From<ChangeRow> for Change {
 }
 
 /// Answers `POST /findings/{id}/decisions`: 409 where the decision does not apply to how the finding is.
+#[utoipa::path(
+    post, path = "/findings/{id}/decisions", tag = "findings",
+    request_body = Wish,
+    params(("id" = String, Path, description = "Fingerprint, 16 hex digits")),
+    responses((status = 201, description = "It holds", body = Decision), Missing, Unwanted, Refused),
+)]
 pub(super) async fn decide(
     State(shown): State<Shown>,
     Path(id): Path<String>,

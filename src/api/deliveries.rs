@@ -7,14 +7,16 @@ use serde::Serialize;
 use time::OffsetDateTime;
 
 use super::error::ApiError;
+use super::openapi::{Missing, Nothing, Paged, Refused, Unwanted, WhichDeliveries};
 use super::{Asked, Command, List};
 use crate::clock;
 use crate::findings::Fingerprint;
 use crate::store::DeliveryRow;
 use crate::view::{DeliveryFilter, Shown};
+use utoipa::ToSchema;
 
 /// One change told to one receiver.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct Delivery {
     id: String,
     receiver: String,
@@ -37,6 +39,11 @@ pub(super) struct Delivery {
 }
 
 /// Answers `GET /deliveries`.
+#[utoipa::path(
+    get, path = "/deliveries", tag = "alerts",
+    params(WhichDeliveries, Paged),
+    responses((status = 200, description = "Deliveries, newest first", body = List<Delivery>), Refused),
+)]
 pub(super) async fn list(
     State(shown): State<Shown>,
     Asked(parameters): Asked,
@@ -46,6 +53,12 @@ pub(super) async fn list(
 }
 
 /// Answers `POST /deliveries/{id}/retry`: it is tried as if it were new, under the same id.
+#[utoipa::path(
+    post, path = "/deliveries/{id}/retry", tag = "alerts",
+    request_body = Nothing,
+    params(("id" = String, Path, description = "A UUID")),
+    responses((status = 202, description = "It is tried again"), Missing, Unwanted, Refused),
+)]
 pub(super) async fn retry(
     State(shown): State<Shown>,
     Path(id): Path<String>,

@@ -3,23 +3,13 @@
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
-use serde::Serialize;
 
+use super::openapi::Problem;
 use crate::view::Failure;
 
 /// A failure that a program reads.
 #[derive(Debug)]
 pub(super) struct ApiError(pub(super) Failure);
-
-#[derive(Serialize)]
-struct Problem<'a> {
-    r#type: &'static str,
-    title: &'static str,
-    status: u16,
-    detail: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    parameter: Option<&'a str>,
-}
 
 impl<E: Into<Failure>> From<E> for ApiError {
     fn from(failure: E) -> Self {

@@ -7,14 +7,17 @@ use time::OffsetDateTime;
 
 use super::decisions::{Change, Decision};
 use super::error::ApiError;
+use super::openapi::{InEnvironment, Missing, OfService, Paged, Refused, WhichFindings, Within};
 use super::{Asked, List};
 use crate::clock;
 use crate::findings::shape::{Finding, Occurrence};
 use crate::store::HourRow;
 use crate::view::{Detail, Failure, Filter, Shown};
+use utoipa::ToSchema;
 
 /// A finding, how to fix it, and the trace that shows it best.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = FindingDetail)]
 pub(super) struct Whole {
     #[serde(flatten)]
     finding: Finding,
@@ -32,7 +35,7 @@ pub(super) struct Whole {
 }
 
 /// Another finding at the same place.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Related {
     id: String,
     /// `covered_by`: the other one counts and says the same and more. `covers`: the other way round.
@@ -40,6 +43,11 @@ struct Related {
 }
 
 /// Answers `GET /findings`.
+#[utoipa::path(
+    get, path = "/findings", tag = "findings",
+    params(WhichFindings, OfService, InEnvironment, Within, Paged),
+    responses((status = 200, description = "Findings", body = List<Finding>), Refused),
+)]
 pub(super) async fn list(
     State(shown): State<Shown>,
     Asked(parameters): Asked,
@@ -49,6 +57,11 @@ pub(super) async fn list(
 }
 
 /// Answers `GET /findings/{id}`.
+#[utoipa::path(
+    get, path = "/findings/{id}", tag = "findings",
+    params(("id" = String, Path, description = "Fingerprint, 16 hex digits")),
+    responses((status = 200, description = "The finding", body = Whole), Missing, Refused),
+)]
 pub(super) async fn show(
     State(shown): State<Shown>,
     Path(id): Path<String>,
@@ -60,6 +73,15 @@ pub(super) async fn show(
 }
 
 /// Answers `GET /findings/{id}/occurrences`.
+#[utoipa::path(
+    get, path = "/findings/{id}/occurrences", tag = "findings",
+    params(("id" = String, Path, description = "Fingerprint, 16 hex digits"), Within, Paged),
+    responses(
+        (status = 200, description = "Traces that show it, newest first", body = List<Occurrence>),
+        Missing,
+        Refused,
+    ),
+)]
 pub(super) async fn occurrences(
     State(shown): State<Shown>,
     Path(id): Path<String>,
@@ -71,14 +93,14 @@ pub(super) async fn occurrences(
 }
 
 /// How often a finding was seen, by hour of receipt. Hours without are left out.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct History {
     step: &'static str,
     points: Vec<Point>,
 }
 
 /// One hour of it.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Point {
     #[serde(with = "time::serde::rfc3339")]
     at: OffsetDateTime,
@@ -88,6 +110,15 @@ struct Point {
 }
 
 /// Answers `GET /findings/{id}/history`.
+#[utoipa::path(
+    get, path = "/findings/{id}/history", tag = "findings",
+    params(("id" = String, Path, description = "Fingerprint, 16 hex digits"), Within),
+    responses(
+        (status = 200, description = "How often it was seen, by hour", body = History),
+        Missing,
+        Refused,
+    ),
+)]
 pub(super) async fn history(
     State(shown): State<Shown>,
     Path(id): Path<String>,

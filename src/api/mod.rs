@@ -12,6 +12,7 @@ mod error;
 mod findings;
 mod health;
 mod jaeger;
+mod openapi;
 mod receivers;
 mod rules;
 mod services;
@@ -22,11 +23,13 @@ use axum::Router;
 use axum::extract::{FromRequestParts, Query, Request};
 use axum::middleware::{self, Next};
 use axum::response::Response;
-use axum::routing::{get, post};
 use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderValue};
 use http::request::Parts;
 use http::{HeaderName, Method};
 use serde::Serialize;
+use utoipa::{OpenApi as _, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::view::{Failure, Parameters, Shown, Slice};
 use command::Command;
@@ -34,45 +37,48 @@ use error::ApiError;
 
 /// Everything that programs ask: `/api`, `/livez`, `/readyz`, `/metrics`.
 pub fn router(shown: Shown) -> Router {
-    let v1 = Router::new()
-        .route("/findings", get(findings::list))
-        .route("/findings/{id}", get(findings::show))
-        .route("/findings/{id}/occurrences", get(findings::occurrences))
-        .route("/findings/{id}/history", get(findings::history))
-        .route("/findings/{id}/decisions", post(decisions::decide))
-        .route("/fallacies", get(services::fallacies))
-        .route("/services", get(services::list))
-        .route("/services/{name}", get(services::show))
-        .route("/map", get(services::map))
-        .route("/traces", get(traces::list))
-        .route("/traces/{id}", get(traces::show))
-        .route("/receivers", get(receivers::list))
-        .route("/receivers/{name}/test", post(receivers::test))
-        .route("/deliveries", get(deliveries::list))
-        .route("/deliveries/{id}/retry", post(deliveries::retry))
-        .route("/status", get(status::show))
-        .route("/rules", get(rules::list))
-        .route("/rules/{id}", get(rules::show))
-        .fallback(nothing_here)
-        .method_not_allowed_fallback(other_method);
-    let health = Router::new()
-        .route("/livez", get(health::live))
-        .route("/readyz", get(health::ready))
-        .route("/metrics", get(health::metrics))
-        .method_not_allowed_fallback(other_method);
-    Router::new()
-        .nest("/api/v1", v1)
+    let (routes, _) = described().split_for_parts();
+    routes
+        .method_not_allowed_fallback(other_method)
         .route("/api", axum::routing::any(nothing_here))
         .route("/api/", axum::routing::any(nothing_here))
         .route("/api/{*rest}", axum::routing::any(nothing_here))
         .merge(jaeger::router())
-        .merge(health)
         .layer(middleware::from_fn(guard))
         .with_state(shown)
 }
 
+/// The routes that the document describes.
+fn described() -> OpenApiRouter<Shown> {
+    let v1 = OpenApiRouter::new()
+        .routes(routes!(findings::list))
+        .routes(routes!(findings::show))
+        .routes(routes!(findings::occurrences))
+        .routes(routes!(findings::history))
+        .routes(routes!(decisions::decide))
+        .routes(routes!(services::fallacies))
+        .routes(routes!(services::list))
+        .routes(routes!(services::show))
+        .routes(routes!(services::map))
+        .routes(routes!(traces::list))
+        .routes(routes!(traces::show))
+        .routes(routes!(receivers::list))
+        .routes(routes!(receivers::test))
+        .routes(routes!(deliveries::list))
+        .routes(routes!(deliveries::retry))
+        .routes(routes!(status::show))
+        .routes(routes!(rules::list))
+        .routes(routes!(rules::show))
+        .routes(routes!(openapi::show));
+    OpenApiRouter::with_openapi(openapi::Head::openapi())
+        .routes(routes!(health::live))
+        .routes(routes!(health::ready))
+        .routes(routes!(health::metrics))
+        .nest("/api/v1", v1)
+}
+
 /// A page of a list as JSON.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct List<T> {
     items: Vec<T>,
     next: Option<String>,

@@ -6,12 +6,15 @@ use serde::Serialize;
 use time::OffsetDateTime;
 
 use super::error::ApiError;
+use super::openapi::{Missing, Nothing, Refused, Unwanted};
 use super::{Asked, Command, List};
 use crate::alert::Answer;
 use crate::view::{Health as Known, Shown};
+use utoipa::ToSchema;
 
 /// A receiver and its health.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Receiver)]
 pub(super) struct Health {
     name: String,
     /// The host of its URL: the rest may be a secret.
@@ -40,7 +43,7 @@ pub(super) struct Health {
 }
 
 /// How a test went.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct Tested {
     /// Id of the message, as the receiver saw it.
     id: String,
@@ -51,6 +54,13 @@ pub(super) struct Tested {
 }
 
 /// Answers `GET /receivers`, in the order of the settings.
+#[utoipa::path(
+    get, path = "/receivers", tag = "alerts",
+    responses(
+        (status = 200, description = "Receivers in the order of the settings", body = List<Health>),
+        Refused,
+    ),
+)]
 pub(super) async fn list(State(shown): State<Shown>, asked: Asked) -> Result<Json<List<Health>>, ApiError> {
     asked.nothing()?;
     let items = shown.health().await?.into_iter().map(shape).collect();
@@ -58,6 +68,17 @@ pub(super) async fn list(State(shown): State<Shown>, asked: Asked) -> Result<Jso
 }
 
 /// Answers `POST /receivers/{name}/test`: one message of type `test`, once, now.
+#[utoipa::path(
+    post, path = "/receivers/{name}/test", tag = "alerts",
+    request_body = Nothing,
+    params(("name" = String, Path, description = "As the settings call it")),
+    responses(
+        (status = 200, description = "How the test went", body = Tested),
+        Missing,
+        Unwanted,
+        Refused,
+    ),
+)]
 pub(super) async fn test(
     State(shown): State<Shown>,
     Path(name): Path<String>,

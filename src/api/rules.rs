@@ -8,12 +8,14 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::error::ApiError;
+use super::openapi::{Missing, Refused};
 use super::{Asked, List};
 use crate::rules::{self, Fallacy};
 use crate::view::{Failure, Shown, tagged};
+use utoipa::ToSchema;
 
 /// A rule.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct Rule {
     id: &'static str,
     fallacy: Fallacy,
@@ -27,7 +29,8 @@ pub(super) struct Rule {
 }
 
 /// A rule and its page.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = RuleDetail)]
 struct Whole {
     #[serde(flatten)]
     rule: Rule,
@@ -36,6 +39,10 @@ struct Whole {
 }
 
 /// Answers `GET /rules`.
+#[utoipa::path(
+    get, path = "/rules", tag = "rules",
+    responses((status = 200, description = "All rules", body = List<Rule>), Refused),
+)]
 pub(super) async fn list(State(shown): State<Shown>, asked: Asked) -> Result<Json<List<Rule>>, ApiError> {
     asked.nothing()?;
     let open = open(&shown).await?;
@@ -44,6 +51,16 @@ pub(super) async fn list(State(shown): State<Shown>, asked: Asked) -> Result<Jso
 }
 
 /// Answers `GET /rules/{id}`.
+#[utoipa::path(
+    get, path = "/rules/{id}", tag = "rules",
+    params(("id" = String, Path, description = "Id of a rule")),
+    responses(
+        (status = 200, description = "The rule", body = Whole),
+        (status = 304, description = "As it was, by its `etag`."),
+        Missing,
+        Refused,
+    ),
+)]
 pub(super) async fn show(
     State(shown): State<Shown>,
     Path(id): Path<String>,

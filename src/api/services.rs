@@ -7,14 +7,16 @@ use axum::extract::{Path, State};
 use serde::Serialize;
 
 use super::error::ApiError;
+use super::openapi::{InEnvironment, Lately, Missing, OfService, Paged, Refused};
 use super::{Asked, List};
 use crate::clock;
 use crate::rules::{Fallacy, RULES, Severity};
 use crate::store::{Pace, PartRow, ServiceRow};
 use crate::view::{Failure, Place, Shown};
+use utoipa::ToSchema;
 
 /// How often, how often badly, how long.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Times {
     error_ratio: f64,
     p50_ms: f64,
@@ -22,7 +24,7 @@ struct Times {
 }
 
 /// A service in a list.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct Service {
     name: String,
     environments: Vec<String>,
@@ -37,7 +39,8 @@ pub(super) struct Service {
 }
 
 /// One service whole.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = ServiceDetail)]
 pub(super) struct Whole {
     #[serde(flatten)]
     service: Service,
@@ -46,7 +49,7 @@ pub(super) struct Whole {
     callees: Vec<Neighbour>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Operation {
     name: String,
     units: i64,
@@ -54,7 +57,7 @@ struct Operation {
     times: Times,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Neighbour {
     name: String,
     operation: String,
@@ -64,13 +67,13 @@ struct Neighbour {
 }
 
 /// Who asks whom.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct Map {
     nodes: Vec<Node>,
     edges: Vec<Edge>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Node {
     id: String,
     name: String,
@@ -86,7 +89,7 @@ struct Node {
     worst: Option<Severity>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Edge {
     caller: String,
     callee: String,
@@ -97,7 +100,8 @@ struct Edge {
 }
 
 /// One fallacy of the board.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = FallacyRow)]
 pub(super) struct Row {
     fallacy: Fallacy,
     title: &'static str,
@@ -108,6 +112,11 @@ pub(super) struct Row {
 }
 
 /// Answers `GET /services`.
+#[utoipa::path(
+    get, path = "/services", tag = "services",
+    params(InEnvironment, Lately, Paged),
+    responses((status = 200, description = "Services by name", body = List<Service>), Refused),
+)]
 pub(super) async fn list(
     State(shown): State<Shown>,
     Asked(parameters): Asked,
@@ -116,6 +125,11 @@ pub(super) async fn list(
 }
 
 /// Answers `GET /services/{name}`.
+#[utoipa::path(
+    get, path = "/services/{name}", tag = "services",
+    params(("name" = String, Path, description = "As it calls itself"), InEnvironment, Lately),
+    responses((status = 200, description = "The service", body = Whole), Missing, Refused),
+)]
 pub(super) async fn show(
     State(shown): State<Shown>,
     Path(name): Path<String>,
@@ -140,6 +154,11 @@ pub(super) async fn show(
 }
 
 /// Answers `GET /map`.
+#[utoipa::path(
+    get, path = "/map", tag = "services",
+    params(InEnvironment, Lately),
+    responses((status = 200, description = "Who asks whom", body = Map), Refused),
+)]
 pub(super) async fn map(State(shown): State<Shown>, Asked(parameters): Asked) -> Result<Json<Map>, ApiError> {
     let place = Place::read(parameters, clock::now())?;
     let (services, edges) = shown.map(&place).await?;
@@ -178,6 +197,11 @@ pub(super) async fn map(State(shown): State<Shown>, Asked(parameters): Asked) ->
 }
 
 /// Answers `GET /fallacies`: the board.
+#[utoipa::path(
+    get, path = "/fallacies", tag = "findings",
+    params(OfService, InEnvironment),
+    responses((status = 200, description = "All nine", body = List<Row>), Refused),
+)]
 pub(super) async fn fallacies(
     State(shown): State<Shown>,
     Asked(mut parameters): Asked,

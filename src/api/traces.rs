@@ -8,15 +8,17 @@ use time::OffsetDateTime;
 use time::serde::rfc3339;
 
 use super::error::ApiError;
+use super::openapi::{Missing, OfService, Paged, Refused, WhichTraces, Within};
 use super::{Asked, List};
 use crate::clock;
 use crate::findings::shape::Occurrence;
 use crate::model::TraceId;
 use crate::store::ListedTrace;
 use crate::view::{Failure, Part, Shown, SpanView, TraceFilter, TraceView, json};
+use utoipa::ToSchema;
 
 /// A trace: what is known of the whole, and one page of its spans in order of start.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[expect(clippy::struct_field_names, reason = "the names are promises of the API")]
 pub(super) struct Trace {
     trace_id: String,
@@ -47,7 +49,8 @@ pub(super) struct Trace {
 }
 
 /// What a rule found in the trace.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = OccurrenceOfFinding)]
 struct Found {
     finding: String,
     rule: String,
@@ -56,7 +59,7 @@ struct Found {
 }
 
 /// One span. `effect` stands at calls only.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[expect(clippy::struct_field_names, reason = "the names are promises of the API")]
 struct Span {
     span_id: String,
@@ -81,7 +84,8 @@ struct Span {
 }
 
 /// A trace in a list.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = TraceSummary)]
 pub(super) struct Summary {
     trace_id: String,
     environment: String,
@@ -101,6 +105,14 @@ pub(super) struct Summary {
 }
 
 /// Answers `GET /traces`: judged ones, newest first.
+#[utoipa::path(
+    get, path = "/traces", tag = "traces",
+    params(OfService, WhichTraces, Within, Paged),
+    responses(
+        (status = 200, description = "Judged traces, newest first", body = List<Summary>),
+        Refused,
+    ),
+)]
 pub(super) async fn list(
     State(shown): State<Shown>,
     Asked(parameters): Asked,
@@ -127,6 +139,15 @@ fn summary(row: ListedTrace) -> Summary {
 }
 
 /// Answers `GET /traces/{id}`.
+#[utoipa::path(
+    get, path = "/traces/{id}", tag = "traces",
+    params(("id" = String, Path, description = "32 hex digits"), Paged),
+    responses(
+        (status = 200, description = "The trace, its spans in order of start", body = Trace),
+        Missing,
+        Refused,
+    ),
+)]
 pub(super) async fn show(
     State(shown): State<Shown>,
     Path(id): Path<String>,

@@ -18,12 +18,13 @@ use time::OffsetDateTime;
 
 use super::life::{Event, Status};
 use super::shape::Handling;
+use utoipa::ToSchema;
 
 /// Who decides where `[[suppress]]` does: no token has this name.
 pub const SETTINGS: &str = "settings";
 
 /// What somebody wants done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[expect(missing_docs, reason = "the table above says what each does")]
 pub enum Action {
@@ -35,7 +36,7 @@ pub enum Action {
 }
 
 /// Why something is muted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
     /// It is known, and stays as it is.

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{Effect, EffectClass, Outcome, Role, SpanId, TraceId};
 use crate::rules::{Confidence, Cost, Fallacy, Severity};
+use utoipa::ToSchema;
 
 /// Identity of a finding: hash of `v1|rule|variant|environment|service|operation|callee|template|group`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -28,7 +29,7 @@ impl FromStr for Fingerprint {
 }
 
 /// A span that shows an occurrence, in a form that outlives the trace. Serialised as the API shows it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Evidence {
     /// 16 hex digits.
     pub span_id: String,

@@ -24,6 +24,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::rules::Confidence;
+use utoipa::ToSchema;
 
 /// Units that the operation of a finding must have served without it before silence means that it is gone. No traffic
 /// proves nothing.
@@ -40,8 +41,9 @@ pub const CANARY_HOURS: u32 = 24;
 pub const CANDIDATE_DAYS: u32 = 7;
 
 /// What the evidence makes of a finding.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = FindingStatus)]
 pub enum Status {
     /// Seen, but too seldom to speak of it.
     Candidate,

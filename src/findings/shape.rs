@@ -11,9 +11,10 @@ use super::life::Status;
 use super::{Evidence, Judged};
 use crate::model::TraceId;
 use crate::rules::{self, Confidence, Fallacy, Severity};
+use utoipa::ToSchema;
 
 /// What people decided about a finding.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Handling {
     /// Nobody has looked yet.
@@ -26,7 +27,7 @@ pub enum Handling {
 }
 
 /// What one occurrence costs, amounts with their unit.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
 #[expect(missing_docs, reason = "documented at rules::Cost")]
 pub struct Cost {
@@ -39,7 +40,7 @@ pub struct Cost {
 }
 
 /// What is claimed: which rule, where, how bad, how sure. The part of a finding that needs no history.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Claim {
     /// Fingerprint, 16 hex digits.
     pub id: String,
@@ -72,7 +73,7 @@ pub struct Claim {
 }
 
 /// A finding as the API and webhooks show it: the claim and its history.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Finding {
     /// What is claimed.
     #[serde(flatten)]
@@ -103,7 +104,7 @@ pub struct Finding {
 }
 
 /// One trace that shows a finding.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Occurrence {
     /// 32 hex digits.
     pub trace_id: String,

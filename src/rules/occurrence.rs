@@ -7,10 +7,11 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::model::SpanIdx;
+use utoipa::ToSchema;
 
 /// The assumption that a rule shows to be false here. The ninth is not among Deutsch's eight: a caller
 /// cannot always know what happened (partial failure, the Two Generals).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[expect(missing_docs, reason = "the names are the fallacies themselves")]
 pub enum Fallacy {
@@ -71,7 +72,7 @@ impl Fallacy {
 }
 
 /// How sure the spans make us. `Low` is counted but never shown.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[expect(missing_docs, reason = "an ordered scale")]
 pub enum Confidence {
@@ -110,7 +111,7 @@ impl fmt::Display for Confidence {
 }
 
 /// How bad an occurrence is, the same scale for every rule.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[expect(missing_docs, reason = "an ordered scale")]
 pub enum Severity {

@@ -9,12 +9,13 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::model::{SpanId, TraceId};
+use utoipa::ToSchema;
 
 /// Deeper values are cut: nobody reads them, and depth costs stack.
 const MAX_DEPTH: usize = 16;
 
 /// Something that happened within a span.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct Event {
     /// As sent.
     pub name: String,
@@ -25,7 +26,7 @@ pub struct Event {
 }
 
 /// A pointer to another span.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct Link {
     /// 32 hex digits.
     pub trace_id: String,

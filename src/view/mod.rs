@@ -25,7 +25,7 @@ pub use cursor::Cursor;
 pub use failure::Failure;
 pub use filter::{Filter, SORTS};
 pub use finding::Detail;
-pub use parameters::{MAX_LIMIT, Parameters};
+pub use parameters::{MAX_LENGTH, MAX_LIMIT, MAX_VALUES, Parameters};
 pub use services::{Place, ServiceView};
 pub use status::Status;
 pub use tagged::tagged;

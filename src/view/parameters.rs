@@ -13,9 +13,9 @@ use super::Failure;
 use crate::config::Period;
 
 /// Most values of one parameter.
-const MAX_VALUES: usize = 50;
-/// Longest value, in bytes.
-const MAX_LENGTH: usize = 1024;
+pub const MAX_VALUES: usize = 50;
+/// Longest value, in letters.
+pub const MAX_LENGTH: usize = 1024;
 /// Most items of one page of a list.
 pub const MAX_LIMIT: u32 = 200;
 /// Items of one page where nobody says.
@@ -29,8 +29,8 @@ impl Parameters {
     /// All of a query string, decoded.
     pub fn new(pairs: Vec<(String, String)>) -> Result<Self, Failure> {
         for (name, value) in &pairs {
-            if value.len() > MAX_LENGTH {
-                return Err(Failure::parameter(name, format!("longer than {MAX_LENGTH} bytes")));
+            if value.chars().nth(MAX_LENGTH).is_some() {
+                return Err(Failure::parameter(name, format!("longer than {MAX_LENGTH} letters")));
             }
             // PostgreSQL text cannot hold it, so nothing stored could match.
             if value.contains('\0') {

@@ -9,9 +9,11 @@ use super::{Failure, Shown};
 use crate::clock;
 use crate::config::{Config, MOST_CONNECTIONS};
 use crate::telemetry::{BOUNDS, Clients, Metrics, Sent};
+use utoipa::ToSchema;
 
 /// How it is.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = ServiceStatus)]
 pub struct Status {
     /// Of this program.
     pub version: &'static str,
@@ -36,7 +38,7 @@ pub struct Status {
     pub storage: Storage,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub struct Loop {
     pub name: &'static str,
     /// End of the last step that went well; null before the first.
@@ -45,14 +47,14 @@ pub struct Loop {
     pub failures: u64,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub struct Pending {
     pub traces: i64,
     /// Milliseconds that the trace longest due is late.
     pub lag_ms: f64,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub struct Bounds {
     pub in_flight_bytes: i64,
     pub max_in_flight_bytes: u64,
@@ -63,7 +65,7 @@ pub struct Bounds {
     pub refused: Vec<Refused>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub struct Refused {
     pub bound: &'static str,
     pub requests: u64,
@@ -74,7 +76,7 @@ pub struct Refused {
     pub most: Option<u64>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub struct Spans {
     pub stored: u64,
     /// Sent again; they count once.
@@ -82,8 +84,9 @@ pub struct Spans {
     pub rejected: u64,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub struct Client {
+    #[schema(value_type = String)]
     pub address: IpAddr,
     #[serde(with = "time::serde::rfc3339")]
     pub last_request_at: OffsetDateTime,
@@ -91,7 +94,7 @@ pub struct Client {
     pub counts: Counts,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub struct FormerClients {
     pub clients: u64,
     #[serde(flatten)]
@@ -99,7 +102,7 @@ pub struct FormerClients {
 }
 
 /// What a client sent.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub struct Counts {
     pub requests: u64,
     pub refused_requests: u64,
@@ -122,7 +125,7 @@ impl From<Sent> for Counts {
     }
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub struct Storage {
     pub bytes: i64,
     pub max_bytes: u64,
@@ -131,13 +134,13 @@ pub struct Storage {
     pub days: Vec<Day>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub struct Table {
     pub table: String,
     pub bytes: i64,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub struct Day {
     pub day: String,
     pub bytes: i64,

@@ -4,6 +4,7 @@ mod api;
 mod decide;
 mod hostile;
 mod jaeger;
+mod openapi;
 mod pages;
 mod seed;
 mod services;
