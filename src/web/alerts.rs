@@ -131,7 +131,7 @@ fn receivers(health: &[Health<'_>], now: OffsetDateTime) -> Markup {
     html! {
         section aria-labelledby="receivers" {
             h2 id="receivers" { "Receivers" }
-            div.scroll { table.receivers {
+            div.scroll tabindex="0" { table.receivers {
                 thead { tr {
                     th scope="col" { "Receiver" } th scope="col" { "Health" } th.number scope="col" { "Waiting" }
                     th.number scope="col" { "Given up" } th scope="col" { "Took one" } th scope="col" { "Try it" }
@@ -191,7 +191,7 @@ fn form(health: &[Health<'_>], pairs: &Pairs) -> Markup {
 
 fn table(rows: &[DeliveryRow], now: OffsetDateTime) -> Markup {
     html! {
-        div.scroll { table.deliveries {
+        div.scroll tabindex="0" { table.deliveries {
             thead { tr {
                 th scope="col" { "What" } th scope="col" { "Receiver" } th scope="col" { "State" }
                 th.number scope="col" { "Tries" } th scope="col" { "Last answer" } th scope="col" { "Made" }

@@ -152,7 +152,7 @@ fn recent(detail: &Detail, now: OffsetDateTime) -> Markup {
     html! {
         section aria-labelledby="recent" {
             h2 id="recent" { "Recent traces" }
-            div.scroll { table.recent {
+            div.scroll tabindex="0" { table.recent {
                 thead { tr {
                     th scope="col" { "Seen" } th scope="col" { "Trace" } th scope="col" { "Severity" }
                     th scope="col" { "What happened there" }

@@ -170,7 +170,7 @@ fn nothing(pairs: &Pairs) -> Markup {
 /// Findings as a table, in the order given. Where it is a list to be worked through, `back` leads to it again.
 pub(super) fn table(findings: &[Finding], back: Option<&str>, now: OffsetDateTime) -> Markup {
     html! {
-        div.scroll { table.findings {
+        div.scroll tabindex="0" { table.findings {
             thead { tr {
                 th scope="col" { "Severity" } th scope="col" { "Finding" } th scope="col" { "Where" }
                 th.number scope="col" { "Seen" } th scope="col" { "Last" } th scope="col" { "Status" }

@@ -71,7 +71,7 @@ fn page(board: &Board, now: OffsetDateTime) -> Markup {
         (arrival(&board.arrival, now))
         section aria-labelledby="board" {
             h2.unseen id="board" { "Open findings by fallacy" }
-            div.scroll { table.board {
+            div.scroll tabindex="0" { table.board {
                 thead { tr {
                     th scope="col" { "Assumption" } th scope="col" { "Open" } th scope="col" { "Worst finding" }
                     th scope="col" { "Seven days" }

@@ -107,7 +107,8 @@ impl Page {
         headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
         headers
             .insert(HeaderName::from_static("x-content-type-options"), HeaderValue::from_static("nosniff"));
-        headers.insert(HeaderName::from_static("referrer-policy"), HeaderValue::from_static("no-referrer"));
+        // With "no-referrer" browsers name no origin in forms either, and these would be refused.
+        headers.insert(HeaderName::from_static("referrer-policy"), HeaderValue::from_static("same-origin"));
         if let Some(seconds) = self.refresh {
             headers.insert(REFRESH, HeaderValue::from(seconds));
         }

@@ -50,8 +50,8 @@ pub(super) fn draw(services: &[ServiceRow], edges: &[EdgeRow]) -> Markup {
     let width = columns.len() as f64 * COLUMN - (COLUMN - WIDTH) + 8.0;
     html! {
         figure.map {
-            div.scroll {
-                svg role="img" aria-labelledby="map-title" width=(width) height=(height)
+            div.scroll tabindex="0" {
+                svg role="group" aria-labelledby="map-title" width=(width) height=(height)
                     viewBox={ "0 0 " (width) " " (height) } {
                     title id="map-title" { "Who asks whom: " (words::counted(shown.len() as i64, "service", "services")) }
                     @for edge in &edges { (line(edge, &nodes)) }

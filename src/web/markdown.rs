@@ -52,7 +52,7 @@ fn heading(level: usize, text: &str) -> Markup {
 
 fn table(rows: &[Vec<&str>]) -> Markup {
     html! {
-        div.scroll { table {
+        div.scroll tabindex="0" { table {
             @if let Some(head) = rows.first() {
                 thead { tr { @for cell in head { th scope="col" { (inline(cell)) } } } }
             }

@@ -92,7 +92,7 @@ fn overview(report: &Report) -> Markup {
 
 fn table(report: &Report) -> Markup {
     html! {
-        div.scroll { table.findings {
+        div.scroll tabindex="0" { table.findings {
             thead { tr {
                 th scope="col" { "Severity" } th scope="col" { "Finding" } th scope="col" { "Where" }
                 th.number scope="col" { "Seen in" }

@@ -42,7 +42,7 @@ fn overview(shown: &Shown, counts: &[OpenCount]) -> Markup {
         @for fallacy in covered {
             section {
                 h2 { (fallacy.title()) }
-                div.scroll { table {
+                div.scroll tabindex="0" { table {
                     thead { tr {
                         th scope="col" { "Rule" } th scope="col" { "What it finds" } th.number scope="col" { "Open" }
                     } }

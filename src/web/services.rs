@@ -86,7 +86,7 @@ fn form(action: &str, pairs: &Pairs) -> Markup {
 
 fn table(services: &[ServiceRow]) -> Markup {
     html! {
-        div.scroll { table {
+        div.scroll tabindex="0" { table {
             thead { tr {
                 th scope="col" { "Service" } th scope="col" { "Open findings" } (heads()) th.number scope="col" { "Instances" }
                 th scope="col" { "Versions" }
@@ -149,7 +149,7 @@ fn parts(id: &str, title: &str, head: &str, rows: &[PartRow]) -> Markup {
             h2 id=(id) { (title) }
             @if rows.is_empty() { p.empty { "Nobody, as far as spans tell." } }
             @else {
-                div.scroll { table {
+                div.scroll tabindex="0" { table {
                     thead { tr { th scope="col" { (head) } (heads()) } }
                     tbody { @for row in rows { tr {
                         th scope="row" { (row.name) @if let Some(operation) = &row.operation { div.note { (operation) } } }

@@ -55,7 +55,7 @@ fn arrived(status: &Status) -> Markup {
                 } }
             }
             h3 { "Requests refused, by bound" }
-            div.scroll { table {
+            div.scroll tabindex="0" { table {
                 thead { tr { th scope="col" { "Bound" } th.number scope="col" { "Requests" } } }
                 tbody { @for refused in &bounds.refused { tr {
                     th scope="row" { (refused.bound.replace('_', " ")) }
@@ -70,7 +70,7 @@ fn loops(status: &Status, now: OffsetDateTime) -> Markup {
     html! {
         section aria-labelledby="loops" {
             h2 id="loops" { "What goes on by itself" }
-            div.scroll { table {
+            div.scroll tabindex="0" { table {
                 thead { tr { th scope="col" { "Loop" } th scope="col" { "Last step" } th.number scope="col" { "Failures" } } }
                 tbody { @for one in &status.loops { tr {
                     th scope="row" { (one.name) }
@@ -88,7 +88,7 @@ fn clients(status: &Status, now: OffsetDateTime) -> Markup {
             h2 id="clients" { "Who sends" }
             @if status.clients.is_empty() { p.empty { "Nobody since the start." } }
             @else {
-                div.scroll { table {
+                div.scroll tabindex="0" { table {
                     thead { tr {
                         th scope="col" { "Address" } th scope="col" { "Last request" } th.number scope="col" { "Requests" }
                         th.number scope="col" { "Refused" } th.number scope="col" { "Spans stored" } th.number scope="col" { "Spans rejected" }
@@ -113,7 +113,7 @@ fn storage(status: &Status) -> Markup {
         section aria-labelledby="storage" {
             h2 id="storage" { "What is kept" }
             p { (words::bytes(storage.bytes.unsigned_abs())) " of " (words::bytes(storage.max_bytes)) ". The oldest traces go when it is nearly full." }
-            div.scroll { table {
+            div.scroll tabindex="0" { table {
                 thead { tr { th scope="col" { "Table" } th.number scope="col" { "Size" } } }
                 tbody { @for table in &storage.tables { tr {
                     th scope="row" { code { (table.table) } } td.number { (words::bytes(table.bytes.unsigned_abs())) }
@@ -121,7 +121,7 @@ fn storage(status: &Status) -> Markup {
             } }
             @if !storage.days.is_empty() {
                 h3 { "By day" }
-                div.scroll { table {
+                div.scroll tabindex="0" { table {
                     thead { tr { th scope="col" { "Day" } th.number scope="col" { "Size" } } }
                     tbody { @for day in &storage.days { tr {
                         th scope="row" { (day.day) } td.number { (words::bytes(day.bytes.unsigned_abs())) }

@@ -63,7 +63,7 @@ fn form(pairs: &Pairs) -> Markup {
 
 fn table(traces: &[ListedTrace], now: OffsetDateTime) -> Markup {
     html! {
-        div.scroll { table.traces {
+        div.scroll tabindex="0" { table.traces {
             thead { tr {
                 th scope="col" { "Trace" } th scope="col" { "Received" } th.number scope="col" { "Took" }
                 th.number scope="col" { "Spans" } th.number scope="col" { "Services" } th.number scope="col" { "Errors" }

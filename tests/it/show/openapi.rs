@@ -4,7 +4,6 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 use debunk::config::Config;
-use serde_json::Value;
 
 use super::seed::{self, Finding, Occurrence, routes};
 use super::{Answer, get};
@@ -69,7 +68,8 @@ async fn answers_are_as_the_document_says() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let routes = routes(&database, Config::default());
-    let server = tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() });
+    let mut server = tokio::task::JoinSet::new();
+    server.spawn(async move { axum::serve(listener, routes).await.unwrap() });
     let folder = tempfile::tempdir().unwrap();
     let mut command = Command::new(program);
     command
@@ -79,9 +79,7 @@ async fn answers_are_as_the_document_says() {
         .current_dir(folder.path());
     let work = tokio::task::spawn_blocking(move || command.output().unwrap());
     let done: Output = tokio::time::timeout(Duration::from_mins(5), work).await.unwrap().unwrap();
-    server.abort();
     let said = String::from_utf8_lossy(&done.stdout).into_owned();
     assert!(done.status.success(), "{said}{}", String::from_utf8_lossy(&done.stderr));
-    let tested: Value = said.contains("Tested").into();
-    assert_eq!(tested, Value::Bool(true), "{said}");
+    assert!(said.contains("Tested:"), "{said}");
 }

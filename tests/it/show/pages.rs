@@ -30,7 +30,7 @@ fn is_a_page(path: &str, page: &Answer) {
     assert_eq!(page.header("content-type"), "text/html; charset=utf-8", "{path}");
     assert_eq!(page.header("content-security-policy"), POLICY, "{path}");
     assert_eq!(page.header("x-content-type-options"), "nosniff", "{path}");
-    assert_eq!(page.header("referrer-policy"), "no-referrer", "{path}");
+    assert_eq!(page.header("referrer-policy"), "same-origin", "{path}");
     assert!(body.starts_with("<!DOCTYPE html><html lang=\"en\">"), "{path}");
     assert_eq!(body.matches("<h1").count(), 1, "{path}: one heading names the page");
     assert!(Regex::new("<title>[^<]+ · Debunk</title>").unwrap().is_match(body), "{path}");

@@ -1,5 +1,6 @@
 //! What tests share.
 
+pub(crate) mod browser;
 pub(crate) mod database;
 pub(crate) mod load;
 pub(crate) mod process;

@@ -75,8 +75,8 @@ impl Process {
     /// Writes its settings, for the next start.
     pub(crate) fn set(&self, settings: &str) {
         let mut all: toml::Table = format!(
-            "[server]\nlisten = \"{}\"\n[otlp]\ngrpc = \"{}\"\nhttp = \"{}\"\n\
-             [database]\nprivate_dir = \"{}\"\n[traces]\nquiet_period = \"1s\"\n",
+            "[server]\nlisten = \"{0}\"\npublic_url = \"http://{0}\"\n[otlp]\ngrpc = \"{1}\"\nhttp = \"{2}\"\n\
+             [database]\nprivate_dir = \"{3}\"\n[traces]\nquiet_period = \"1s\"\n",
             self.web,
             self.grpc,
             self.http,
