@@ -14,7 +14,7 @@ use crate::clock;
 use crate::findings::shape::Occurrence;
 use crate::model::TraceId;
 use crate::store::ListedTrace;
-use crate::view::{Failure, Part, Shown, SpanView, TraceFilter, TraceView, json};
+use crate::view::{Clocks, Failure, Part, Shown, SpanView, TraceFilter, TraceView, json};
 use utoipa::ToSchema;
 
 /// A trace: what is known of the whole, and one page of its spans in order of start.
@@ -158,7 +158,7 @@ pub(super) async fn show(
     parameters.finish()?;
     let missing = || Failure::missing("such trace");
     let id: TraceId = id.parse().map_err(|_| missing())?;
-    let found = shown.trace(id, Part::ByStart(after, limit)).await?;
+    let found = shown.trace(id, Part::ByStart(after, limit), Clocks::AsSent).await?;
     Ok(Json(trace(found.ok_or_else(missing)?)))
 }
 

@@ -4,6 +4,7 @@
 //! Nothing here knows JSON's shapes of the API or HTML.
 
 mod alerts;
+mod clocks;
 mod cursor;
 pub mod decide;
 mod failure;
@@ -29,7 +30,7 @@ pub use parameters::{MAX_LENGTH, MAX_LIMIT, MAX_VALUES, Parameters};
 pub use services::{Place, ServiceView};
 pub use status::Status;
 pub use tagged::tagged;
-pub use trace::{Part, SpanView, TraceView};
+pub use trace::{Clocks, Part, SpanView, TraceView};
 pub use traces::TraceFilter;
 
 use crate::alert::Receivers;

@@ -1,10 +1,11 @@
 //! One trace as its spans mean it today: they are read and assembled anew for each look, so that what is shown is what
 //! rules would see, whenever it was judged.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use serde_json::Value;
 
+use super::clocks::Moves;
 use super::cursor::narrow;
 use super::{Cursor, Failure, Shown, json};
 use crate::model::{Received, Span, SpanId, SpanIdx, Trace, TraceId};
@@ -25,6 +26,15 @@ pub enum Part {
     Page(usize, usize),
     /// Parents before children: the page of `.1` spans on which this one stands; the first where it is not.
     Around(SpanId, usize),
+}
+
+/// Whose word about time is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Clocks {
+    /// Each sender's.
+    AsSent,
+    /// That of the root; servers stand where their callers saw them.
+    Corrected,
 }
 
 /// A trace, and some of its spans.
@@ -58,6 +68,8 @@ pub struct TraceView {
     pub occurrences: Vec<Sighting>,
     /// Oddities, one line each.
     pub defects: Vec<String>,
+    /// How far clocks were moved, in milliseconds, by service.
+    pub moved: BTreeMap<String, f64>,
 }
 
 /// One span as shown.
@@ -91,7 +103,7 @@ pub struct SpanView {
 
 impl Shown {
     /// A trace and some of its spans; `None` where nothing of it is kept.
-    pub async fn trace(&self, id: TraceId, part: Part) -> Result<Option<TraceView>, Failure> {
+    pub async fn trace(&self, id: TraceId, part: Part, clocks: Clocks) -> Result<Option<TraceView>, Failure> {
         let Some(known) = self.store.whereabouts(id).await? else { return Ok(None) };
         let most = self.config.traces.max_spans_evaluated;
         let days = [known.days];
@@ -113,7 +125,11 @@ impl Shown {
             let read = semconv::spans(&received, &aliases);
             let origins = Origins::of(&read, &received);
             let trace = Trace::assemble(read, size.assembly(most, !pending));
-            view(id, &trace, &origins, &part, occurrences)
+            let moves = match clocks {
+                Clocks::AsSent => Moves::none(&trace),
+                Clocks::Corrected => Moves::of(&trace),
+            };
+            view(id, &trace, &origins, &part, &moves, occurrences)
         });
         let view = view.await.map_err(|error| {
             tracing::error!(trace = %id, %error, "cannot assemble a trace for a page");
@@ -144,14 +160,17 @@ fn view(
     trace: &Trace,
     origins: &Origins<'_>,
     part: &Part,
+    moves: &Moves,
     occurrences: Vec<Sighting>,
 ) -> Result<TraceView, Failure> {
     let (shown, first, next) = choose(trace, part)?;
     let depths = depths(trace);
     let evidence = evidence(&occurrences);
+    let (base, end) = span_of_time(trace, moves);
     let spans = shown.iter().map(|at| {
         let evidence_of = evidence.get(&trace.span(*at).id).cloned().unwrap_or_default();
-        span_view(trace, *at, depths[at.at()], origins.find(trace.span(*at)), evidence_of)
+        let origin = origins.find(trace.span(*at));
+        span_view(trace, *at, depths[at.at()], origin, evidence_of, base.saturating_sub(moves.at(*at)))
     });
     let root = trace.root().map(|root| trace.span(root));
     let mut services: Vec<&str> = trace.spans().iter().map(|span| span.resource.service.as_str()).collect();
@@ -161,7 +180,7 @@ fn view(
         id,
         summary: None,
         pending: false,
-        duration_ms: millis(trace.duration_ns()),
+        duration_ms: millis(end.saturating_sub(base)),
         start_ns: trace.spans().first().map_or(0, |span| span.start_ns),
         name: root.map_or_else(Default::default, |root| {
             (root.resource.service.clone(), root.facts.operation.clone())
@@ -173,6 +192,7 @@ fn view(
         spans: spans.collect(),
         next,
         defects: defects(trace),
+        moved: moves.by_service.iter().map(|(name, ns)| (name.clone(), millis(*ns))).collect(),
         occurrences,
     })
 }
@@ -232,12 +252,22 @@ fn evidence(occurrences: &[Sighting]) -> HashMap<SpanId, Vec<(usize, String)>> {
     by_span
 }
 
+/// From the earliest start to the latest end.
+fn span_of_time(trace: &Trace, moves: &Moves) -> (i64, i64) {
+    let moved = |at: SpanIdx, ns: i64| ns.saturating_add(moves.at(at));
+    let start = trace.indices().map(|at| moved(at, trace.span(at).start_ns)).min();
+    let end = trace.indices().map(|at| moved(at, trace.span(at).end_ns())).max();
+    (start.unwrap_or_default(), end.unwrap_or_default())
+}
+
+/// `base` is where the axis starts on the span's own clock.
 fn span_view(
     trace: &Trace,
     at: SpanIdx,
     depth: usize,
     origin: Option<&Received>,
     evidence_of: Vec<(usize, String)>,
+    base: i64,
 ) -> SpanView {
     let span = trace.span(at);
     let attempt = trace.attempt_of(at).filter(|attempt| attempt.at() == at);
@@ -247,7 +277,6 @@ fn span_view(
         None if unit.owner() == at => (unit.outcome(), None),
         None => (span.facts.verdict.outcome, None),
     };
-    let base = trace.spans().first().map_or(0, |first| first.start_ns);
     let sent = origin.map(|received| &received.span);
     SpanView {
         span_id: span.id,

@@ -1,7 +1,7 @@
 //! The map of services: who asks whom, from left to right, coloured by the worst open finding. Drawn here, so that it
 //! needs no script; the table beside it says the same in words.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 
 use maud::{Markup, html};
 
@@ -65,27 +65,17 @@ pub(super) fn draw(services: &[ServiceRow], edges: &[EdgeRow]) -> Markup {
     }
 }
 
-/// Names by how far they stand from those whom nobody asks. A circle is entered where it is first reached.
+/// Names, each right of all who ask it. A circle is entered where it is first reached.
 fn columns<'a>(shown: &BTreeSet<&'a str>, edges: &[&'a EdgeRow]) -> Vec<Vec<&'a str>> {
-    let asked: BTreeSet<&str> =
-        edges.iter().filter(|edge| edge.caller != edge.callee).map(|edge| edge.callee.as_str()).collect();
+    let mut left = shown.clone();
     let mut depth: BTreeMap<&str, usize> = BTreeMap::new();
-    let mut queue: VecDeque<&str> = shown.iter().copied().filter(|name| !asked.contains(name)).collect();
-    depth.extend(queue.iter().map(|name| (*name, 0)));
-    loop {
-        while let Some(name) = queue.pop_front() {
-            let next = depth[name] + 1;
-            for edge in edges.iter().filter(|edge| edge.caller == name) {
-                if !depth.contains_key(edge.callee.as_str()) {
-                    depth.insert(&edge.callee, next);
-                    queue.push_back(&edge.callee);
-                }
-            }
+    while let Some(name) = next(&left, &depth, edges) {
+        left.remove(name);
+        let own = *depth.entry(name).or_default();
+        for edge in edges.iter().filter(|edge| edge.caller == name && left.contains(edge.callee.as_str())) {
+            let known = depth.entry(&edge.callee).or_default();
+            *known = (*known).max(own + 1);
         }
-        // What only asks in a circle.
-        let Some(left) = shown.iter().copied().find(|name| !depth.contains_key(name)) else { break };
-        depth.insert(left, 0);
-        queue.push_back(left);
     }
     let mut columns: Vec<Vec<&str>> = Vec::new();
     for (name, column) in depth {
@@ -95,6 +85,21 @@ fn columns<'a>(shown: &BTreeSet<&'a str>, edges: &[&'a EdgeRow]) -> Vec<Vec<&'a 
         columns[column].push(name);
     }
     columns
+}
+
+/// One that nobody left asks; in a circle the one that stands furthest left.
+fn next<'a>(
+    left: &BTreeSet<&'a str>,
+    depth: &BTreeMap<&'a str, usize>,
+    edges: &[&'a EdgeRow],
+) -> Option<&'a str> {
+    let is_asked = |name: &str| {
+        edges
+            .iter()
+            .any(|edge| edge.callee == name && edge.caller != name && left.contains(edge.caller.as_str()))
+    };
+    let free = left.iter().copied().find(|name| !is_asked(name));
+    free.or_else(|| left.iter().copied().min_by_key(|name| depth.get(name).copied().unwrap_or(usize::MAX)))
 }
 
 fn place<'a>(columns: &[Vec<&'a str>], services: &'a [ServiceRow]) -> BTreeMap<&'a str, Node<'a>> {
@@ -180,6 +185,8 @@ mod tests {
     fn who_is_asked_stands_right_of_who_asks() {
         let shop = [edge("web", "cart"), edge("cart", "db"), edge("web", "pay"), edge("pay", "db")];
         assert_eq!(depths(&shop), [vec!["web"], vec!["cart", "pay"], vec!["db"]]);
+        let shortcut = [edge("web", "db"), edge("web", "pay"), edge("pay", "db")];
+        assert_eq!(depths(&shortcut), [vec!["web"], vec!["pay"], vec!["db"]]);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use super::layout::{Page, Section, encoded};
 use super::{waterfall, words};
 use crate::clock;
 use crate::model::{SpanId, TraceId};
-use crate::view::{Failure, Parameters, Part, Shown, TraceView};
+use crate::view::{Clocks, Failure, Parameters, Part, Shown, TraceView};
 
 /// Spans on one page.
 const SIZE: usize = 500;
@@ -24,6 +24,8 @@ pub(super) async fn show(
     let mut parameters = Parameters::of_form(pairs(query.as_deref().unwrap_or_default())?)?;
     let number = parameters.one::<usize>("page")?;
     let span = parameters.text("span")?;
+    let clocks = parameters.word("clocks", &[("sent", Clocks::AsSent), ("corrected", Clocks::Corrected)])?;
+    let clocks = clocks.unwrap_or(Clocks::Corrected);
     parameters.finish()?;
     let span = span.map(|text| text.parse::<SpanId>()).transpose();
     let span = span.map_err(|_| Failure::parameter("span", "16 hexadecimal digits"))?;
@@ -35,16 +37,16 @@ pub(super) async fn show(
     };
     let missing = || Failure::missing("such trace");
     let id: TraceId = id.parse().map_err(|_| missing())?;
-    let view = shown.trace(id, part).await?.ok_or_else(missing)?;
+    let view = shown.trace(id, part, clocks).await?.ok_or_else(missing)?;
     let title = format!("{} {}", view.name.0, view.name.1);
-    let mut page = Page::new(title, Section::Traces, page(&view, span, clock::now()))
+    let mut page = Page::new(title, Section::Traces, page(&view, span, clocks, clock::now()))
         .api(format!("/api/v1/traces/{id}"));
     // Not judged yet: it will be in a moment.
     page.refresh = view.summary.is_none().then_some(5);
     Ok(page)
 }
 
-fn page(view: &TraceView, marked: Option<SpanId>, now: OffsetDateTime) -> Markup {
+fn page(view: &TraceView, marked: Option<SpanId>, clocks: Clocks, now: OffsetDateTime) -> Markup {
     html! {
         article.trace {
             header {
@@ -55,9 +57,10 @@ fn page(view: &TraceView, marked: Option<SpanId>, now: OffsetDateTime) -> Markup
             (found(view))
             section aria-labelledby="spans" {
                 h2 id="spans" { "Spans" }
-                (pages(view))
+                (moved(view, clocks))
+                (pages(view, clocks))
                 (waterfall::draw(view, marked))
-                (pages(view))
+                (pages(view, clocks))
             }
             (defects(view))
         }
@@ -120,18 +123,41 @@ fn found(view: &TraceView) -> Markup {
     }
 }
 
+/// Whose clocks were moved, and the way to see them as they were.
+fn moved(view: &TraceView, clocks: Clocks) -> Markup {
+    let first = view.first / SIZE + 1;
+    html! {
+        @if clocks == Clocks::AsSent {
+            p.note {
+                "Times as each clock told them. "
+                a href={ "?page=" (first) "#spans" } { "Put servers within the calls that they answered" }
+            }
+        } @else if !view.moved.is_empty() {
+            p.note {
+                "Clocks disagree: servers are drawn within the calls that they answered. Moved: "
+                @for (index, (service, ms)) in view.moved.iter().enumerate() {
+                    @if index > 0 { ", " }
+                    b { (service) } " by " @if *ms > 0.0 { "+" } @else { "−" } (words::duration(ms.abs()))
+                }
+                ". " a href={ "?page=" (first) "&clocks=sent#spans" } { "Show times as sent" }
+            }
+        }
+    }
+}
+
 /// Ways to the other pages, where there are any.
-fn pages(view: &TraceView) -> Markup {
+fn pages(view: &TraceView, clocks: Clocks) -> Markup {
+    let clocks = if clocks == Clocks::AsSent { "&clocks=sent" } else { "" };
     if view.total <= SIZE {
         return Markup::default();
     }
     let (page, last) = (view.first / SIZE + 1, view.total.div_ceil(SIZE));
     html! {
         nav.pages aria-label="Pages of spans" {
-            @if page > 1 { a rel="prev" href={ "?page=" (page - 1) "#spans" } { "Previous" } " " }
+            @if page > 1 { a rel="prev" href={ "?page=" (page - 1) (clocks) "#spans" } { "Previous" } " " }
             "Spans " (words::number(view.first as i64 + 1)) " to "
             (words::number((view.first + view.spans.len()) as i64)) " of " (words::number(view.total as i64))
-            @if page < last { " " a rel="next" href={ "?page=" (page + 1) "#spans" } { "Next" } }
+            @if page < last { " " a rel="next" href={ "?page=" (page + 1) (clocks) "#spans" } { "Next" } }
         }
     }
 }

@@ -17,7 +17,7 @@ use time::{Duration, OffsetDateTime};
 
 use crate::clock;
 use crate::model::TraceId;
-use crate::view::{Failure, Parameters, Part, Place, Shown};
+use crate::view::{Clocks, Failure, Parameters, Part, Place, Shown};
 
 /// Most spans of each trace of a search: enough to name it. One trace by its id comes whole.
 const SEARCH_SPANS: usize = 200;
@@ -120,7 +120,7 @@ async fn search(State(shown): State<Shown>, Asked(parameters): Asked) -> Answer<
     for row in listed.items {
         let id = TraceId(row.trace_id.as_u128());
         // It may have been dropped meanwhile.
-        if let Some(view) = shown.trace(id, Part::Page(0, SEARCH_SPANS)).await? {
+        if let Some(view) = shown.trace(id, Part::Page(0, SEARCH_SPANS), Clocks::AsSent).await? {
             traces.push(shape::trace(&view, &shown.config.server.public_url));
         }
     }
@@ -138,8 +138,8 @@ async fn trace(
     parameters.finish()?;
     let id = ask::trace_id(&id).ok_or_else(|| Failure::missing("such trace"))?;
     let most = shown.config.traces.max_spans_evaluated;
-    let view =
-        shown.trace(id, Part::Page(0, most as usize)).await?.ok_or_else(|| Failure::missing("such trace"))?;
+    let view = shown.trace(id, Part::Page(0, most as usize), Clocks::AsSent).await?;
+    let view = view.ok_or_else(|| Failure::missing("such trace"))?;
     Ok(all(vec![shape::trace(&view, &shown.config.server.public_url)]))
 }
 

@@ -6,7 +6,7 @@ use debunk::web::POLICY;
 use http::{Request, StatusCode};
 use regex::Regex;
 
-use super::seed::{self, Finding, Occurrence};
+use super::seed::{self, Finding, Occurrence, routes};
 use super::{Answer, ask, get};
 use crate::support::database::Database;
 
@@ -287,4 +287,27 @@ async fn assets_are_sent_once() {
     }
     let style = get(&routes, "/assets/style.css").await.body;
     assert!(!style.contains("url(") && !style.contains("@import"), "styles fetch nothing");
+}
+
+#[tokio::test]
+async fn clocks_that_disagree_are_put_right_for_the_eye_and_said_to_be() {
+    let database = Database::fresh().await;
+    let trace = 0x5_1de;
+    let mut call = seed::span(trace, 1, 0, "GET pay", 0, 100);
+    call.kind = 3;
+    let mut answer = seed::span(trace, 2, 1, "GET /", 5_000, 60);
+    answer.kind = 2;
+    seed::spans(&database, "shop", vec![call]).await;
+    seed::spans(&database, "pay", vec![answer]).await;
+    let routes = routes(&database, Config::default());
+    let corrected = get(&routes, &format!("/traces/{trace:032x}")).await.body;
+    assert!(
+        corrected.contains("Clocks disagree") && corrected.contains("<b>pay</b> by −4.98 s"),
+        "{corrected}"
+    );
+    assert!(corrected.contains("at 20.0 ms"), "the answer is in the middle of the call: {corrected}");
+    let sent = get(&routes, &format!("/traces/{trace:032x}?clocks=sent")).await.body;
+    assert!(sent.contains("Times as each clock told them") && sent.contains("at 5.00 s"), "{sent}");
+    let json = get(&routes, &format!("/api/v1/traces/{trace:032x}")).await.json();
+    assert_eq!(json["spans"][1]["offset_ms"], 5_000.0, "programs are told what was sent");
 }

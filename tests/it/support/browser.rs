@@ -1,4 +1,4 @@
-//! Debian's Chromium, driven over WebDriver (W3C): JSON over HTTP, of which tests need a dozen commands. The crate that
+//! Debian's Chromium, driven over `WebDriver` (W3C): JSON over HTTP, of which tests need a dozen commands. The crate that
 //! speaks it all brings twenty-five more.
 
 use std::io::{BufRead as _, BufReader};
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::tools::program;
 
-/// Under which an element is named in JSON (WebDriver §11).
+/// Under which an element is named in JSON (`WebDriver` §11).
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 
 /// One window, and the processes behind it.
@@ -133,7 +133,8 @@ impl Browser {
     }
 
     pub(crate) async fn resize(&self, width: u32, height: u32) {
-        let metrics = json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": false});
+        let metrics =
+            json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600});
         self.devtools("Emulation.setDeviceMetricsOverride", metrics).await;
     }
 
@@ -172,9 +173,8 @@ fn start(driver: &Path) -> (Child, u16) {
         .process_group(0)
         .spawn()
         .unwrap();
-    let said = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
-    let port = said
-        .filter_map(|line| line.trim_end_matches('.').rsplit_once("successfully on port ")?.1.parse().ok())
-        .next();
+    let mut said = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+    let port =
+        said.find_map(|line| line.trim_end_matches('.').rsplit_once("successfully on port ")?.1.parse().ok());
     (child, port.expect("the driver says where it listens"))
 }
