@@ -62,6 +62,7 @@ fn described() -> OpenApiRouter<Shown> {
         .routes(routes!(services::map))
         .routes(routes!(traces::list))
         .routes(routes!(traces::show))
+        .routes(routes!(traces::otlp))
         .routes(routes!(receivers::list))
         .routes(routes!(receivers::test))
         .routes(routes!(deliveries::list))

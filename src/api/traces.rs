@@ -2,6 +2,8 @@
 
 use axum::Json;
 use axum::extract::{Path, State};
+use axum::response::{IntoResponse as _, Response};
+use http::header::{CONTENT_DISPOSITION, HeaderValue};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
@@ -160,6 +162,36 @@ pub(super) async fn show(
     let id: TraceId = id.parse().map_err(|_| missing())?;
     let found = shown.trace(id, Part::ByStart(after, limit), Clocks::AsSent).await?;
     Ok(Json(trace(found.ok_or_else(missing)?)))
+}
+
+/// Answers `GET /traces/{id}/otlp`.
+#[utoipa::path(
+    get, path = "/traces/{id}/otlp", tag = "traces",
+    params(("id" = String, Path, description = "32 hex digits")),
+    responses(
+        (
+            status = 200, content_type = "application/json", body = Value,
+            description = "The trace as OTLP/JSON, as it was received but for secrets, with the exceptions that came as \
+                log records. Of a trace that has more spans, the earliest `traces.max_spans_evaluated`",
+        ),
+        Missing, Refused,
+    ),
+)]
+pub(super) async fn otlp(
+    State(shown): State<Shown>,
+    Path(id): Path<String>,
+    asked: Asked,
+) -> Result<Response, ApiError> {
+    asked.nothing()?;
+    let missing = || Failure::missing("such trace");
+    let id: TraceId = id.parse().map_err(|_| missing())?;
+    let sent = shown.sent(id).await?.ok_or_else(missing)?;
+    let name = HeaderValue::from_str(&format!("attachment; filename=\"{id}.json\""));
+    let mut response = Json(sent.data).into_response();
+    if let Ok(name) = name {
+        response.headers_mut().insert(CONTENT_DISPOSITION, name);
+    }
+    Ok(response)
 }
 
 fn trace(view: TraceView) -> Trace {

@@ -14,7 +14,7 @@ use crate::store::occurrences::Sighting;
 use crate::store::query::TraceRow;
 
 /// Most occurrences of one trace that are shown.
-const MAX_OCCURRENCES: u32 = 200;
+pub(super) const MAX_OCCURRENCES: u32 = 200;
 const SPANS: &str = "spans";
 
 /// Which spans of a trace, in which order.

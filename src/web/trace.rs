@@ -50,7 +50,10 @@ fn page(view: &TraceView, marked: Option<SpanId>, clocks: Clocks, now: OffsetDat
     html! {
         article.trace {
             header {
-                p.eyebrow { "Trace " code { (view.id) } }
+                p.eyebrow {
+                    "Trace " code { (view.id) } " · "
+                    a href={ "/api/v1/traces/" (view.id) "/otlp" } { "download as OTLP" }
+                }
                 h1 { (view.name.0) " " span.soft { (view.name.1) } }
                 (facts(view, now))
             }

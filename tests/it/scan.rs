@@ -1,5 +1,6 @@
 //! The commands that need no database, as a shell sees them: output, exit codes, and what is said of bad input.
 
+mod download;
 mod formats;
 
 use std::collections::BTreeSet;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use time::format_description::well_known::Rfc3339;
 use time::{Duration, OffsetDateTime};
 
 use crate::model::TraceId;
@@ -22,13 +23,68 @@ pub(super) fn search(mut parameters: Parameters) -> Result<TraceFilter, Failure>
         operation: parameters.text("operation")?.filter(|name| name != "all"),
         min_ns: length(&mut parameters, "minDuration")?,
         max_ns: length(&mut parameters, "maxDuration")?,
-        error: error(&mut parameters)?,
+        error: error(&mut parameters, "tags", "tag")?,
         since: instant(&mut parameters, "start")?,
         until: instant(&mut parameters, "end")?,
         ..WantedTraces::default()
     };
     parameters.finish()?;
     Ok(TraceFilter::first(wanted, limit))
+}
+
+/// Reads the parameters of a search of version 3, which has two spellings of each.
+pub(super) fn search_v3(mut parameters: Parameters) -> Result<TraceFilter, Failure> {
+    let limit = one_of(&mut parameters, ["query.searchDepth", "query.search_depth", "query.num_traces"])?;
+    let limit = limit.map(|(name, text)| {
+        text.parse::<u32>().map_err(|_| Failure::parameter(name, format!("{text:?} is no number")))
+    });
+    ignore(&mut parameters, &["query.rawTraces", "query.raw_traces"])?;
+    let [shortest, longest] =
+        [["query.durationMin", "query.duration_min"], ["query.durationMax", "query.duration_max"]];
+    let [earliest, latest] =
+        [["query.startTimeMin", "query.start_time_min"], ["query.startTimeMax", "query.start_time_max"]];
+    let service = one_of(&mut parameters, ["query.serviceName", "query.service_name"])?;
+    let operation = one_of(&mut parameters, ["query.operationName", "query.operation_name"])?;
+    let wanted = WantedTraces {
+        services: service.into_iter().map(|(_, name)| name).collect(),
+        operation: operation.map(|(_, name)| name),
+        min_ns: length_v3(&mut parameters, shortest)?,
+        max_ns: length_v3(&mut parameters, longest)?,
+        error: error(&mut parameters, "query.attributes", "query.attribute")?,
+        since: instant_v3(&mut parameters, earliest)?,
+        until: instant_v3(&mut parameters, latest)?,
+        ..WantedTraces::default()
+    };
+    parameters.finish()?;
+    let limit = limit.transpose()?.unwrap_or(LIMIT).clamp(1, MAX_LIMIT);
+    Ok(TraceFilter::first(wanted, limit))
+}
+
+/// The value under whichever of these names, and the name.
+fn one_of<const N: usize>(
+    parameters: &mut Parameters,
+    names: [&'static str; N],
+) -> Result<Option<(&'static str, String)>, Failure> {
+    let mut found = None;
+    for name in names {
+        if let Some(value) = parameters.text(name)? {
+            found.get_or_insert((name, value));
+        }
+    }
+    Ok(found)
+}
+
+fn length_v3(parameters: &mut Parameters, names: [&'static str; 2]) -> Result<Option<i64>, Failure> {
+    one_of(parameters, names)?.map(|(name, text)| length_of(name, &text)).transpose()
+}
+
+fn instant_v3(
+    parameters: &mut Parameters,
+    names: [&'static str; 2],
+) -> Result<Option<OffsetDateTime>, Failure> {
+    let Some((name, text)) = one_of(parameters, names)? else { return Ok(None) };
+    let instant = OffsetDateTime::parse(&text, &Rfc3339);
+    instant.map(Some).map_err(|_| Failure::parameter(name, format!("{text:?} is no RFC 3339 instant")))
 }
 
 /// Reads the parameters of a graph: milliseconds.
@@ -61,15 +117,15 @@ pub(super) fn trace_id(text: &str) -> Option<TraceId> {
 }
 
 /// Tags are a JSON object, or `name:value` each. Attributes are not searched: only `error` is known.
-fn error(parameters: &mut Parameters) -> Result<bool, Failure> {
-    let wrong = |what: &str| Failure::parameter("tags", format!("{what}; only `error` can be searched"));
+fn error(parameters: &mut Parameters, all: &str, one: &str) -> Result<bool, Failure> {
+    let wrong = |what: &str| Failure::parameter(all, format!("{what}; only `error` can be searched"));
     let mut tags: BTreeMap<String, String> = BTreeMap::new();
-    for text in parameters.texts("tags")? {
+    for text in parameters.texts(all)? {
         let object: BTreeMap<String, String> =
             serde_json::from_str(&text).map_err(|_| wrong("not a JSON object of texts"))?;
         tags.extend(object);
     }
-    for text in parameters.texts("tag")? {
+    for text in parameters.texts(one)? {
         let (name, value) = text.split_once(':').ok_or_else(|| wrong("not of the form name:value"))?;
         tags.insert(name.to_owned(), value.to_owned());
     }
@@ -92,10 +148,13 @@ fn instant(parameters: &mut Parameters, name: &str) -> Result<Option<OffsetDateT
 
 /// A length of time as Go writes it: `1.5s`, `100ms`, `2m30s`.
 fn length(parameters: &mut Parameters, name: &str) -> Result<Option<i64>, Failure> {
-    let Some(text) = parameters.text(name)? else { return Ok(None) };
+    parameters.text(name)?.map(|text| length_of(name, &text)).transpose()
+}
+
+fn length_of(name: &str, text: &str) -> Result<i64, Failure> {
     let wrong =
         || Failure::parameter(name, format!("{text:?} is not a length of time such as 1.5s or 100ms"));
-    let mut rest = text.as_str();
+    let mut rest = text;
     let mut ns = 0.0;
     while !rest.is_empty() {
         let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(wrong)?;
@@ -114,7 +173,7 @@ fn length(parameters: &mut Parameters, name: &str) -> Result<Option<i64>, Failur
         ns += number * scale;
         rest = &after[unit..];
     }
-    if text.is_empty() || ns > 1e18 { Err(wrong()) } else { Ok(Some(ns as i64)) }
+    if text.is_empty() || ns > 1e18 { Err(wrong()) } else { Ok(ns as i64) }
 }
 
 #[cfg(test)]
@@ -147,10 +206,10 @@ mod tests {
 
     #[test]
     fn only_errors_can_be_searched_and_everything_else_is_said() {
-        assert_eq!(error(&mut asked(&[("tags", r#"{"error":"true"}"#)])), Ok(true));
-        assert_eq!(error(&mut asked(&[("tag", "error:false")])), Ok(false));
+        assert_eq!(error(&mut asked(&[("tags", r#"{"error":"true"}"#)]), "tags", "tag"), Ok(true));
+        assert_eq!(error(&mut asked(&[("tag", "error:false")]), "tags", "tag"), Ok(false));
         for tags in [r#"{"http.method":"GET"}"#, "[]", "x"] {
-            assert!(error(&mut asked(&[("tags", tags)])).is_err(), "{tags}");
+            assert!(error(&mut asked(&[("tags", tags)]), "tags", "tag").is_err(), "{tags}");
         }
         assert!(search(asked(&[("service", "a"), ("colour", "red")])).is_err());
     }

@@ -1,16 +1,19 @@
-//! The query API of Jaeger, version 1, at the root of the port, as Grafana's Jaeger data source and Jaeger's own pages
-//! ask it. What was found stands as warnings at the spans that show it.
+//! The query APIs of Jaeger (version 1 here, version 3 in `v3`) and what Tempo's clients ask by id (`tempo`), at the root
+//! of the port, as Grafana's data sources and Jaeger's own pages ask them. What was found stands as warnings at the spans that show it.
 //!
 //! Times that are asked for are compared with the time of receipt, as everywhere: clocks of senders lie.
 
 mod ask;
 mod shape;
+mod tempo;
+mod v3;
 
 use axum::Json;
 use axum::Router;
 use axum::extract::{FromRequestParts, Path, Query, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use http::HeaderMap;
 use http::request::Parts;
 use serde::Serialize;
 use time::{Duration, OffsetDateTime};
@@ -32,6 +35,8 @@ pub(super) fn router() -> Router<Shown> {
         .route("/api/traces", get(search))
         .route("/api/traces/{id}", get(trace))
         .route("/api/dependencies", get(dependencies))
+        .merge(v3::router())
+        .merge(tempo::router())
 }
 
 /// Jaeger's envelope: `total`, `limit` and `offset` are those of a list that is always whole.
@@ -131,16 +136,20 @@ async fn search(State(shown): State<Shown>, Asked(parameters): Asked) -> Answer<
 async fn trace(
     State(shown): State<Shown>,
     Path(id): Path<String>,
+    headers: HeaderMap,
     Asked(mut parameters): Asked,
-) -> Answer<shape::Trace> {
+) -> Result<Response, JaegerError> {
     // A hint where to look; we find it without.
     ask::ignore(&mut parameters, &["start", "end", "prettyPrint", "raw"])?;
     parameters.finish()?;
     let id = ask::trace_id(&id).ok_or_else(|| Failure::missing("such trace"))?;
+    if tempo::is_wanted(&headers) {
+        return tempo::by_id(&shown, id).await;
+    }
     let most = shown.config.traces.max_spans_evaluated;
     let view = shown.trace(id, Part::Page(0, most as usize), Clocks::AsSent).await?;
     let view = view.ok_or_else(|| Failure::missing("such trace"))?;
-    Ok(all(vec![shape::trace(&view, &shown.config.server.public_url)]))
+    Ok(all(vec![shape::trace(&view, &shown.config.server.public_url)]).into_response())
 }
 
 /// Who asked whom, how often.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use crate::store::occurrences::Sighting;
 use crate::view::{SpanView, TraceView};
 
 /// A trace: its spans, and the processes that they name.
@@ -159,13 +160,18 @@ fn tags(attributes: &Map<String, Value>) -> impl Iterator<Item = Tag> {
     })
 }
 
-/// One line for each finding that the span is evidence of, with the way to its page.
-fn warnings(view: &TraceView, span: &SpanView, site: &str) -> Option<Vec<String>> {
+/// What a finding says at a span that shows it, with the way to its page.
+pub(super) fn warning(found: &Sighting, site: &str) -> String {
     let site = site.trim_end_matches('/');
+    format!("{}: {} — {site}/findings/{}", found.rule, found.occurrence.why, found.finding)
+}
+
+/// One line for each finding that the span is evidence of.
+fn warnings(view: &TraceView, span: &SpanView, site: &str) -> Option<Vec<String>> {
     let mut lines: Vec<String> = Vec::new();
     for (index, _) in &span.evidence_of {
         let Some(found) = view.occurrences.get(*index) else { continue };
-        let line = format!("{}: {} — {site}/findings/{}", found.rule, found.occurrence.why, found.finding);
+        let line = warning(found, site);
         if !lines.contains(&line) {
             lines.push(line);
         }

@@ -1,6 +1,12 @@
-//! Traces as Jaeger's clients ask for them.
+//! Traces as clients of Jaeger and Tempo ask for them.
 
+use axum::body::Body;
 use debunk::config::Config;
+use http::Request;
+use http_body_util::BodyExt as _;
+use opentelemetry_proto::tonic::trace::v1::TracesData;
+use prost::Message as _;
+use tower::ServiceExt as _;
 
 use super::get;
 use super::seed::{self, Finding, Occurrence};
@@ -88,5 +94,74 @@ async fn what_is_not_there_or_cannot_be_searched_is_an_error_and_no_empty_list()
         let answer = get(&routes, path).await;
         assert_eq!(answer.status.as_u16(), status, "{path}: {}", answer.body);
         assert_eq!(answer.json()["errors"][0]["code"], status, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn version_three_answers_in_otlp_with_findings_where_jaeger_puts_warnings() {
+    let database = seeded().await;
+    let routes = seed::routes(&database, Config::default());
+    assert_eq!(get(&routes, "/api/v3/services").await.json(), serde_json::json!({"services": ["shop"]}));
+    let operations = get(&routes, "/api/v3/operations?service=shop").await.json();
+    assert_eq!(operations["operations"][0]["name"], "GET /cart");
+    let one = get(&routes, &format!("/api/v3/traces/{TRACE:x}?startTime=2026-01-01T00:00:00Z")).await.json();
+    let spans = &one["result"]["resourceSpans"][0]["scopeSpans"][0]["spans"];
+    assert_eq!(
+        (&spans[0]["traceId"], &spans[0]["name"]),
+        (&format!("{TRACE:032x}").into(), &"GET /cart".into())
+    );
+    let attributes = spans[0]["attributes"].as_array().unwrap();
+    let warnings = attributes.iter().find(|one| one["key"] == "@jaeger@warnings").unwrap();
+    let warning = warnings["value"]["arrayValue"]["values"][0]["stringValue"].as_str().unwrap();
+    assert!(
+        warning.starts_with("n_plus_one: 12 calls of") && warning.ends_with("/findings/0000000000000001")
+    );
+    for (query, count) in [
+        ("query.service_name=shop&query.duration_max=1h", 1),
+        ("query.serviceName=shop&query.operationName=GET+%2Fcart&query.searchDepth=5", 1),
+        ("query.serviceName=shop&query.startTimeMin=2020-01-01T00:00:00Z&query.durationMin=1h", 0),
+        ("query.serviceName=shop&query.attributes=%7B%22error%22%3A%22true%22%7D", 0),
+    ] {
+        let found = get(&routes, &format!("/api/v3/traces?{query}")).await.json();
+        assert_eq!(found["result"]["resourceSpans"].as_array().unwrap().len(), count, "{query}: {found}");
+    }
+    for (path, status) in [
+        ("/api/v3/traces/00000000000000000000000000000009", 404),
+        ("/api/v3/traces/x", 404),
+        ("/api/v3/traces?query.colour=red", 400),
+        ("/api/v3/traces?query.startTimeMin=yesterday", 400),
+        ("/api/v3/operations", 400),
+    ] {
+        let answer = get(&routes, path).await;
+        assert_eq!(
+            (answer.status.as_u16(), &answer.json()["error"]["httpCode"]),
+            (status, &status.into()),
+            "{path}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn tempos_clients_find_a_trace_by_its_id() {
+    let database = seeded().await;
+    let routes = seed::routes(&database, Config::default());
+    assert_eq!(get(&routes, "/api/echo").await.body, "echo");
+    assert_eq!(get(&routes, "/api/status/buildinfo").await.json()["version"], env!("CARGO_PKG_VERSION"));
+    let bytes = async |path: &str| {
+        let request =
+            Request::get(path).header("accept", "application/protobuf").body(Body::empty()).unwrap();
+        let answer = routes.clone().oneshot(request).await.unwrap();
+        let status = answer.status();
+        (status.as_u16(), answer.into_body().collect().await.unwrap().to_bytes())
+    };
+    let (status, old) = bytes(&format!("/api/traces/{TRACE:x}")).await;
+    assert_eq!(status, 200);
+    let trace = TracesData::decode(old.clone()).unwrap();
+    assert_eq!(trace.resource_spans[0].scope_spans[0].spans.len(), 2);
+    // The newer form has the same in its first field.
+    let (_, new) = bytes(&format!("/api/v2/traces/{TRACE:x}?start=1&end=2")).await;
+    assert!(new.len() <= old.len() + 8 && new.ends_with(&old));
+    for path in ["/api/traces/9", "/api/v2/traces/9", "/api/v2/traces/x"] {
+        assert_eq!(bytes(path).await.0, 404, "{path}");
     }
 }
