@@ -7,6 +7,7 @@ mod support;
 
 mod accept;
 mod alert;
+mod backup;
 mod browser;
 mod corpus;
 mod dashboards;
