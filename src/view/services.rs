@@ -64,7 +64,8 @@ impl Shown {
             self.store.services(&place.environments, place.since, None, after.as_deref(), limit + 1).await?;
         let more = items.len() > limit as usize;
         items.truncate(limit as usize);
-        let next = items.last().filter(|_| more).map(|last| URL_SAFE_NO_PAD.encode(&last.name));
+        let next =
+            items.last().filter(|_| more).map(|last| URL_SAFE_NO_PAD.encode(format!("{LIST}{}", last.name)));
         Ok(Slice { items, next })
     }
 
@@ -92,7 +93,12 @@ impl Shown {
     }
 }
 
+/// What a cursor of this list begins with; the rest is a name, which the numbers of other lists' cursors are not.
+const LIST: &str = "services ";
+
 fn name_of(cursor: &str) -> Result<String, Failure> {
-    let name = URL_SAFE_NO_PAD.decode(cursor).ok().and_then(|bytes| String::from_utf8(bytes).ok());
-    name.ok_or_else(|| Failure::parameter("after", "not a cursor of this list; take it from `next`"))
+    let plain = URL_SAFE_NO_PAD.decode(cursor).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+    let name = plain.as_deref().and_then(|plain| plain.strip_prefix(LIST));
+    name.map(ToOwned::to_owned)
+        .ok_or_else(|| Failure::parameter("after", "not a cursor of this list; take it from `next`"))
 }

@@ -6,6 +6,7 @@ mod hostile;
 mod jaeger;
 mod openapi;
 mod pages;
+mod paging;
 mod seed;
 mod services;
 mod status;
