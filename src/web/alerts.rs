@@ -106,9 +106,21 @@ fn page(health: &[Health<'_>], lists: &Lists, pairs: &Pairs, now: OffsetDateTime
                 }
                 h3 { "Waiting and delivered" }
             }
-            @if lists.others.items.is_empty() { p.empty { "No delivery is like that." } }
+            @if lists.others.items.is_empty() { (nothing(pairs, lists.dead.as_ref())) }
             @else { (table(&lists.others.items, now)) }
             (pager(PATH, pairs, lists.others.next.as_deref()))
+        }
+    }
+}
+
+fn nothing(pairs: &Pairs, dead: Option<&Slice<DeliveryRow>>) -> Markup {
+    html! {
+        @if !pairs.is_empty() {
+            p.empty { "No delivery is like that. " a href=(PATH) { "Show all" } "." }
+        } @else if dead.is_none_or(|dead| dead.items.is_empty()) {
+            p.empty { "Nothing was told yet. Receivers are told as soon as a finding opens." }
+        } @else {
+            p.empty { "No other." }
         }
     }
 }
@@ -131,7 +143,7 @@ fn receivers(health: &[Health<'_>], now: OffsetDateTime) -> Markup {
     html! {
         section aria-labelledby="receivers" {
             h2 id="receivers" { "Receivers" }
-            div.scroll tabindex="0" { table.receivers {
+            div.scroll tabindex="0" { table.receivers.cards {
                 thead { tr {
                     th scope="col" { "Receiver" } th scope="col" { "Health" } th.number scope="col" { "Waiting" }
                     th.number scope="col" { "Given up" } th scope="col" { "Took one" } th scope="col" { "Try it" }
@@ -191,7 +203,7 @@ fn form(health: &[Health<'_>], pairs: &Pairs) -> Markup {
 
 fn table(rows: &[DeliveryRow], now: OffsetDateTime) -> Markup {
     html! {
-        div.scroll tabindex="0" { table.deliveries {
+        div.scroll tabindex="0" { table.deliveries.cards {
             thead { tr {
                 th scope="col" { "What" } th scope="col" { "Receiver" } th scope="col" { "State" }
                 th.number scope="col" { "Tries" } th scope="col" { "Last answer" } th scope="col" { "Made" }

@@ -35,9 +35,12 @@ impl IntoResponse for PageError {
             Failure::Unavailable => ("The database is away", "This page asks again by itself."),
             Failure::Broken => ("Something went wrong here", "Nothing was changed."),
         };
+        // A parameter is named as it is written.
+        let is_named = matches!(&self.0, Failure::Parameter { .. });
+        let detail = if is_named { self.0.detail() } else { capital(&self.0.detail()) };
         let body = html! {
             h1 { (title) }
-            p.lead { (capital(&self.0.detail())) "." }
+            p.lead { (detail) "." }
             p { (advice) }
             p { a href="/" { "All fallacies" } " · " a href="/findings" { "All findings" } }
         };

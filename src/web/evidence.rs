@@ -4,7 +4,7 @@
 use maud::{Markup, html};
 
 use super::layout::encoded;
-use super::words::duration;
+use super::words::{coded, duration};
 use crate::findings::Evidence;
 use crate::findings::shape::Occurrence;
 
@@ -114,7 +114,7 @@ fn lane(span: &Evidence, page: Option<String>, axis: Axis) -> Markup {
                 }
                 span.measure {
                     "at " (duration(span.offset_ms)) ", took " b { (duration(span.duration_ms)) }
-                    @if !span.note.is_empty() { " · " (span.note) }
+                    @if !span.note.is_empty() { " · " (coded(&span.note)) }
                 }
             }
         }

@@ -12,7 +12,7 @@ use crate::store::{EdgeRow, ServiceRow};
 
 /// Most services on a picture that can still be read: those that stand in the most calls.
 const MAX_NODES: usize = 60;
-const COLUMN: f64 = 230.0;
+const COLUMN: f64 = 270.0;
 const ROW: f64 = 58.0;
 const WIDTH: f64 = 170.0;
 const HEIGHT: f64 = 38.0;
@@ -44,7 +44,7 @@ pub(super) fn draw(services: &[ServiceRow], edges: &[EdgeRow]) -> Markup {
         .iter()
         .filter(|edge| shown.contains(edge.caller.as_str()) && shown.contains(edge.callee.as_str()))
         .collect();
-    let columns = columns(&shown, &edges);
+    let columns = arranged(columns(&shown, &edges), &edges);
     let nodes = place(&columns, services);
     let height = columns.iter().map(Vec::len).max().unwrap_or_default() as f64 * ROW + 8.0;
     let width = columns.len() as f64 * COLUMN - (COLUMN - WIDTH) + 8.0;
@@ -83,6 +83,25 @@ fn columns<'a>(shown: &BTreeSet<&'a str>, edges: &[&'a EdgeRow]) -> Vec<Vec<&'a 
             columns.resize(column + 1, Vec::new());
         }
         columns[column].push(name);
+    }
+    columns
+}
+
+/// Each column ordered by where those stand who ask, so that few lines cross.
+fn arranged<'a>(mut columns: Vec<Vec<&'a str>>, edges: &[&EdgeRow]) -> Vec<Vec<&'a str>> {
+    let mut heights: BTreeMap<&str, f64> = BTreeMap::new();
+    for column in &mut columns {
+        let callers = |name: &str| {
+            let callers = edges.iter().filter(|edge| edge.callee == name);
+            let known: Vec<f64> =
+                callers.filter_map(|edge| heights.get(edge.caller.as_str()).copied()).collect();
+            known.iter().sum::<f64>() / known.len().max(1) as f64
+        };
+        let mut placed: Vec<(f64, &str)> = column.iter().map(|name| (callers(name), *name)).collect();
+        placed.sort_by(|one, other| one.0.total_cmp(&other.0));
+        *column = placed.into_iter().map(|(_, name)| name).collect();
+        let middle = column.len() as f64 / 2.0;
+        heights.extend(column.iter().enumerate().map(|(row, name)| (*name, row as f64 - middle)));
     }
     columns
 }
@@ -187,6 +206,14 @@ mod tests {
         assert_eq!(depths(&shop), [vec!["web"], vec!["cart", "pay"], vec!["db"]]);
         let shortcut = [edge("web", "db"), edge("web", "pay"), edge("pay", "db")];
         assert_eq!(depths(&shortcut), [vec!["web"], vec!["pay"], vec!["db"]]);
+    }
+
+    #[test]
+    fn who_is_asked_stands_at_the_height_of_who_asks() {
+        let edges = [edge("a", "z"), edge("b", "y"), edge("c", "x")];
+        let edges: Vec<&EdgeRow> = edges.iter().collect();
+        let columns = arranged(vec![vec!["a", "b", "c"], vec!["x", "y", "z"]], &edges);
+        assert_eq!(columns, [vec!["a", "b", "c"], vec!["z", "y", "x"]]);
     }
 
     #[test]

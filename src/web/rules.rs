@@ -42,7 +42,7 @@ fn overview(shown: &Shown, counts: &[OpenCount]) -> Markup {
         @for fallacy in covered {
             section {
                 h2 { (fallacy.title()) }
-                div.scroll tabindex="0" { table {
+                div.scroll tabindex="0" { table.cards {
                     thead { tr {
                         th scope="col" { "Rule" } th scope="col" { "What it finds" } th.number scope="col" { "Open" }
                     } }
@@ -54,7 +54,7 @@ fn overview(shown: &Shown, counts: &[OpenCount]) -> Markup {
                                 (markdown::inline(&rule.title()))
                                 @if !rule.is_enabled(&shown.config.rules) { " " span.note { "switched off" } }
                             }
-                            td.number { @if open > 0 {
+                            td.number data-label="Open" { @if open > 0 {
                                 a href={ "/findings?rule=" (rule.id) } { (words::number(open)) }
                             } @else { "0" } }
                         }

@@ -36,7 +36,7 @@ pub(super) async fn show(
         return Err(Failure::missing("service of that name that served anything in this time").into());
     }
     let body = silent(&name, &pairs);
-    Ok(Page::new(name, Section::Services, body))
+    Ok(Page::new(name, Section::Services, body).api("/api/v1/services"))
 }
 
 fn place(query: Option<&str>) -> Result<(Pairs, Place), Failure> {
@@ -86,7 +86,7 @@ fn form(action: &str, pairs: &Pairs) -> Markup {
 
 fn table(services: &[ServiceRow]) -> Markup {
     html! {
-        div.scroll tabindex="0" { table {
+        div.scroll tabindex="0" { table.cards {
             thead { tr {
                 th scope="col" { "Service" } th scope="col" { "Open findings" } (heads()) th.number scope="col" { "Instances" }
                 th scope="col" { "Versions" }
@@ -96,14 +96,14 @@ fn table(services: &[ServiceRow]) -> Markup {
                     a href={ "/services/" (encoded(&row.name)) } { (row.name) }
                     @if row.environments.iter().any(|it| !it.is_empty()) { div.note { (row.environments.join(", ")) } }
                 }
-                td.tight {
+                td.tight data-label="Open" {
                     @if let Some(worst) = row.worst {
                         a href={ "/findings?service=" (encoded(&row.name)) } { (words::number(row.open)) " " (words::severity(worst)) }
                     } @else { span.none { "none" } }
                 }
                 (cells(row.pace))
-                td.number { (words::number(row.instances)) }
-                td { (row.versions.join(", ")) }
+                td.number data-label="Instances" { (words::number(row.instances)) }
+                td data-label="Versions" { (row.versions.join(", ")) }
             } } }
         } }
     }
@@ -137,22 +137,36 @@ fn page(view: &ServiceView, pairs: &Pairs) -> Markup {
             } }
             div { dt { "Traces" } dd { a href={ "/traces?service=" (encoded(&row.name)) } { "those it had a part in" } } }
         }
-        (parts("operations", "What it does", "Operation", &view.operations))
-        (parts("callers", "Who asks it", "Caller", &view.callers))
-        (parts("callees", "Whom it asks", "Callee", &view.callees))
+        (parts("operations", "What it does", "Operation", &view.operations, |of| {
+            Some(format!("/traces?service={}&operation={}", encoded(&row.name), encoded(&of.name)))
+        }))
+        (parts("callers", "Who asks it", "Caller", &view.callers, |of| {
+            Some(format!("/services/{}", encoded(&of.name)))
+        }))
+        // It may be no service of ours.
+        (parts("callees", "Whom it asks", "Callee", &view.callees, |_| None))
     }
 }
 
-fn parts(id: &str, title: &str, head: &str, rows: &[PartRow]) -> Markup {
+fn parts(
+    id: &str,
+    title: &str,
+    head: &str,
+    rows: &[PartRow],
+    link: impl Fn(&PartRow) -> Option<String>,
+) -> Markup {
     html! {
         section aria-labelledby=(id) {
             h2 id=(id) { (title) }
             @if rows.is_empty() { p.empty { "Nobody, as far as spans tell." } }
             @else {
-                div.scroll tabindex="0" { table {
+                div.scroll tabindex="0" { table.cards {
                     thead { tr { th scope="col" { (head) } (heads()) } }
                     tbody { @for row in rows { tr {
-                        th scope="row" { (row.name) @if let Some(operation) = &row.operation { div.note { (operation) } } }
+                        th scope="row" {
+                            @if let Some(link) = link(row) { a href=(link) { (row.name) } } @else { (row.name) }
+                            @if let Some(operation) = &row.operation { div.note { (operation) } }
+                        }
                         (cells(row.pace))
                     } } }
                 } }
@@ -170,8 +184,10 @@ fn heads() -> Markup {
 
 fn cells(pace: Pace) -> Markup {
     html! {
-        td.number { (words::number(pace.count)) } td.number { (percent(pace.error_ratio)) }
-        td.number.tight { (words::duration(pace.p50_ms)) } td.number.tight { (words::duration(pace.p95_ms)) }
+        td.number data-label="Times" { (words::number(pace.count)) }
+        td.number data-label="Failed" { (percent(pace.error_ratio)) }
+        td.number.tight data-label="Half within" { (words::duration(pace.p50_ms)) }
+        td.number.tight data-label="95 % within" { (words::duration(pace.p95_ms)) }
     }
 }
 

@@ -63,7 +63,7 @@ fn form(pairs: &Pairs) -> Markup {
 
 fn table(traces: &[ListedTrace], now: OffsetDateTime) -> Markup {
     html! {
-        div.scroll tabindex="0" { table.traces {
+        div.scroll tabindex="0" { table.traces.cards {
             thead { tr {
                 th scope="col" { "Trace" } th scope="col" { "Received" } th.number scope="col" { "Took" }
                 th.number scope="col" { "Spans" } th.number scope="col" { "Services" } th.number scope="col" { "Errors" }
@@ -79,11 +79,11 @@ fn table(traces: &[ListedTrace], now: OffsetDateTime) -> Markup {
                     }
                 }
                 td.tight { (words::age(trace.received_at, now)) }
-                td.number.tight { (words::duration(trace.duration_ns as f64 / 1e6)) }
-                td.number { (words::number(trace.spans.into())) }
-                td.number { (words::number(trace.services.into())) }
-                td.number { (words::number(trace.errors.into())) }
-                td.number { @if trace.occurrences > 0 { b { (words::number(trace.occurrences.into())) } } @else { "0" } }
+                td.number.tight data-label="Took" { (words::duration(trace.duration_ns as f64 / 1e6)) }
+                td.number data-label="Spans" { (words::number(trace.spans.into())) }
+                td.number data-label="Services" { (words::number(trace.services.into())) }
+                td.number data-label="Errors" { (words::number(trace.errors.into())) }
+                td.number data-label="Found" { @if trace.occurrences > 0 { b { (words::number(trace.occurrences.into())) } } @else { "0" } }
             } } }
         } }
     }

@@ -83,12 +83,17 @@ fn rfc3339(instant: OffsetDateTime) -> String {
 /// A sentence about spans: starts with a capital, and what stands between backticks is code. Nothing else in it is
 /// markup, since much of it was said by spans.
 pub(super) fn prose(text: &str) -> Markup {
+    coded(&capital(text))
+}
+
+/// The same within a sentence.
+pub(super) fn coded(text: &str) -> Markup {
     let parts: Vec<&str> = text.split('`').collect();
     // A backtick without a partner is a backtick.
     let whole = if parts.len() % 2 == 1 { parts.len() } else { parts.len() - 1 };
     html! {
         @for (index, part) in parts[..whole].iter().enumerate() {
-            @if index % 2 == 1 { code { (part) } } @else if index == 0 { (capital(part)) } @else { (part) }
+            @if index % 2 == 1 { code { (part) } } @else { (part) }
         }
         @for part in &parts[whole..] { "`" (part) }
     }

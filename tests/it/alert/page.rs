@@ -48,7 +48,7 @@ async fn press(pages: &Router, path: &str) -> (StatusCode, HeaderMap, String) {
 async fn where_nobody_is_told_the_page_says_how_to_change_that() {
     let database = Database::fresh().await;
     let page = get(&pages(&database, &Receivers::default()), "/alerts").await;
-    assert!(page.contains("[[receivers]]") && page.contains("No delivery is like that"), "{page}");
+    assert!(page.contains("[[receivers]]") && page.contains("Nothing was told yet"), "{page}");
 }
 
 #[tokio::test]
