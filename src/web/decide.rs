@@ -85,18 +85,7 @@ fn form(claim: &Claim, action: Action) -> Markup {
             form method="post" action={ "/findings/" (claim.id) "/decisions" } {
                 input type="hidden" name="action" value=(action.id());
                 p { (help) }
-                @if action == Action::Mute {
-                    label { span { "Why" }
-                        select name="reason" {
-                            @for reason in Reason::ALL { option value=(reason.id()) { (reason_words(reason)) } }
-                        }
-                    }
-                    label { span { "How long" }
-                        select name="until" {
-                            @for (value, title) in LENGTHS { option value=(value) { (title) } }
-                        }
-                    }
-                }
+                @if action == Action::Mute { (mute_fields()) }
                 label { span { "Note" } input type="text" name="note" maxlength="500" placeholder="for the log, if you like"; }
                 button type="submit" { (title) }
             }
@@ -104,16 +93,43 @@ fn form(claim: &Claim, action: Action) -> Markup {
     }
 }
 
-/// One button that acknowledges from a list, and leads back to it.
-pub(super) fn acknowledge(claim: &Claim, back: &str) -> Markup {
-    if outcome(claim.status, claim.handling, Action::Acknowledge).is_err() {
-        return Markup::default();
-    }
+fn mute_fields() -> Markup {
     html! {
-        form.inline method="post" action={ "/findings/" (claim.id) "/decisions" } {
-            input type="hidden" name="action" value=(Action::Acknowledge.id());
-            input type="hidden" name="back" value=(back);
-            button.quiet type="submit" aria-label={ "Acknowledge " (words::plain(&claim.headline)) } { "Acknowledge" }
+        label { span { "Why" }
+            select name="reason" {
+                @for reason in Reason::ALL { option value=(reason.id()) { (reason_words(reason)) } }
+            }
+        }
+        label { span { "How long" }
+            select name="until" {
+                @for (value, title) in LENGTHS { option value=(value) { (title) } }
+            }
+        }
+    }
+}
+
+/// Acknowledges and mutes from a list, and leads back to it.
+pub(super) fn in_place(claim: &Claim, back: &str) -> Markup {
+    let applies = |action| outcome(claim.status, claim.handling, action).is_ok();
+    let headline = words::plain(&claim.headline);
+    html! {
+        @if applies(Action::Acknowledge) {
+            form.inline method="post" action={ "/findings/" (claim.id) "/decisions" } {
+                input type="hidden" name="action" value=(Action::Acknowledge.id());
+                input type="hidden" name="back" value=(back);
+                button.quiet type="submit" aria-label={ "Acknowledge " (headline) } { "Acknowledge" }
+            }
+        }
+        @if applies(Action::Mute) && claim.handling != Handling::Muted {
+            details.inline {
+                summary aria-label={ "Mute " (headline) } { "Mute" }
+                form method="post" action={ "/findings/" (claim.id) "/decisions" } {
+                    input type="hidden" name="action" value=(Action::Mute.id());
+                    input type="hidden" name="back" value=(back);
+                    (mute_fields())
+                    button type="submit" { "Mute" }
+                }
+            }
         }
     }
 }

@@ -40,6 +40,10 @@ fn page(detail: &Detail, now: OffsetDateTime) -> Markup {
                     " " span.mark { "confidence " (words::confidence(claim.confidence)) }
                     " " (words::status(claim.status))
                     @if claim.handling != Handling::None { " " span.mark { (claim.handling.id()) } }
+                    " " span.mark {
+                        "seen " b { (words::counted(detail.finding.occurrences, "time", "times")) } ", last "
+                        (words::age(detail.finding.last_seen, now))
+                    }
                 }
                 (place(&detail.finding))
             }
@@ -69,6 +73,7 @@ fn place(finding: &Finding) -> Markup {
             @if let Some(callee) = &claim.callee { div { dt { "Callee" } dd { (callee) } } }
             @if !claim.environment.is_empty() { div { dt { "Environment" } dd { (claim.environment) } } }
             div { dt { "Form" } dd { (claim.variant.replace('_', " ")) } }
+            div { dt { "Link" } dd { a href=(finding.url) { code { (finding.url) } } } }
         }
     }
 }

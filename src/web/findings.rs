@@ -90,8 +90,14 @@ fn form(pairs: &Pairs) -> Markup {
         "rule",
         "service",
         "environment",
+        "since",
         "sort",
     ];
+    let mut spans = vec![("1h", "the last hour"), ("24h", "the last day"), ("7d", "the last week")];
+    // Any other age or instant may be asked for by address.
+    spans.extend(
+        value("since").filter(|since| spans.iter().all(|(known, _)| known != since)).map(|it| (it, it)),
+    );
     html! {
         form.filters action="/findings" method="get" role="search" {
             label.wide { span { "Text" }
@@ -105,6 +111,7 @@ fn form(pairs: &Pairs) -> Markup {
             (select("Rule", "rule", &rules, value("rule"), Some("any")))
             label { span { "Service" } input type="text" name="service" value=[value("service")]; }
             label { span { "Environment" } input type="text" name="environment" value=[value("environment")]; }
+            (select("Seen in", "since", &spans, value("since"), Some("any time")))
             (select("Sort by", "sort", &sorts, value("sort"), None))
             @for (name, value) in pairs {
                 // A second value of a field, a range of time: asked for by address, kept when the form is sent.
@@ -137,6 +144,17 @@ pub(super) fn select(
     }
 }
 
+/// A parameter as its field is called.
+fn label(name: &str) -> String {
+    match name {
+        "q" => "text".to_owned(),
+        "since" => "seen since".to_owned(),
+        "until" => "last seen before".to_owned(),
+        "severity" | "confidence" => format!("{name} at least"),
+        _ => name.replace('_', " "),
+    }
+}
+
 /// What narrows the list, each with a way to take it back.
 fn chosen(pairs: &Pairs) -> Markup {
     let narrowing: Vec<_> = pairs.iter().filter(|(name, _)| name != "after" && name != "sort").collect();
@@ -146,7 +164,7 @@ fn chosen(pairs: &Pairs) -> Markup {
                 "Shown: "
                 @for (name, value) in narrowing {
                     a href={ "/findings" (address(pairs, &[(name, None), ("after", None)])) }
-                        title="Take this filter back" { (name) " " b { (value) } " ×" } " "
+                        title="Take this filter back" { (label(name)) " " b { (value) } " ×" } " "
                 }
             }
         }
@@ -194,7 +212,7 @@ pub(super) fn table(findings: &[Finding], back: Option<&str>, now: OffsetDateTim
                 td.tight {
                     (words::status(claim.status))
                     @if claim.handling != Handling::None { div.note { (claim.handling.id()) } }
-                    @if let Some(back) = back { (decide::acknowledge(claim, back)) }
+                    @if let Some(back) = back { (decide::in_place(claim, back)) }
                 }
             } } }
         } }

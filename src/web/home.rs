@@ -18,6 +18,8 @@ use crate::findings::shape::{Finding, Handling};
 use crate::rules::{self, Fallacy, Severity};
 use crate::store::findings::{OpenCount, Sort, Wanted};
 use crate::store::query::Arrival;
+use crate::store::{StoreError, WantedTraces};
+use crate::telemetry::BOUNDS;
 use crate::view::Shown;
 
 /// Newest findings on the board.
@@ -30,8 +32,19 @@ struct Board {
     worst: Vec<Finding>,
     newest: Vec<Finding>,
     arrival: Arrival,
+    intake: Intake,
     /// By fallacy: days of the last week and what was seen on each.
     days: BTreeMap<String, Vec<(OffsetDateTime, i64)>>,
+}
+
+/// How the door and the judging keep up.
+struct Intake {
+    /// Requests refused since this process started.
+    refused: u64,
+    /// Seconds that the trace longest due is late.
+    lag_seconds: f64,
+    /// Spans are here, and nothing has been judged yet.
+    is_first: bool,
 }
 
 /// Answers `/`.
@@ -40,21 +53,33 @@ pub(super) async fn show(State(shown): State<Shown>) -> Result<Page, PageError> 
     if arrival.last_at.is_none() {
         let mut page = Page::new("Waiting for the first span", Section::Board, first_start(&shown.config));
         page.refresh = Some(5);
-        return Ok(page);
+        return Ok(page.api("/api/v1/status"));
     }
     let url = &shown.config.server.public_url;
     let handlings = vec![Handling::None, Handling::Acknowledged];
     let open = Wanted { statuses: vec![Status::Open], handlings, ..Wanted::default() };
     let now = clock::now();
-    let (newest, counts, worst, days) = tokio::try_join!(
+    let (newest, counts, worst, days, intake) = tokio::try_join!(
         shown.store.list_findings(&open, Sort::FirstSeen, None, NEWEST, url),
         shown.store.open_counts(),
         shown.store.worst_open(url),
         shown.store.days_by_fallacy(now - time::Duration::days(chart::DAYS)),
+        intake(&shown, &arrival),
     )?;
     let newest = newest.into_iter().map(|listed| listed.finding).collect();
-    let board = Board { counts, worst, newest, arrival, days };
-    Ok(Page::new("Fallacies", Section::Board, page(&board, now)).api("/api/v1/fallacies"))
+    let board = Board { counts, worst, newest, arrival, intake, days };
+    let mut page = Page::new("Fallacies", Section::Board, page(&board, now)).api("/api/v1/fallacies");
+    page.refresh = board.intake.is_first.then_some(5);
+    Ok(page)
+}
+
+async fn intake(shown: &Shown, arrival: &Arrival) -> Result<Intake, StoreError> {
+    let backlog = shown.store.backlog(shown.config.traces.quiet_period.0).await?;
+    let is_first = 0 < arrival.pending
+        && arrival.traces == 0
+        && shown.store.list_traces(&WantedTraces::default(), None, 1).await?.is_empty();
+    let refused = BOUNDS.into_iter().map(|bound| shown.metrics.refused(bound)).sum();
+    Ok(Intake { refused, lag_seconds: backlog.lag_seconds, is_first })
 }
 
 /// The board.
@@ -68,7 +93,7 @@ fn page(board: &Board, now: OffsetDateTime) -> Markup {
             }
             "Each row is an assumption that code makes about the network; its findings are proven from your traces."
         }
-        (arrival(&board.arrival, now))
+        (arrival(board, now))
         section aria-labelledby="board" {
             h2.unseen id="board" { "Open findings by fallacy" }
             div.scroll tabindex="0" { table.board {
@@ -79,14 +104,30 @@ fn page(board: &Board, now: OffsetDateTime) -> Markup {
                 tbody { @for fallacy in Fallacy::ALL { (row(board, fallacy, now)) } }
             } }
         }
+        (newest(&board.newest, now))
+    }
+}
+
+/// What came up since yesterday.
+fn newest(newest: &[Finding], now: OffsetDateTime) -> Markup {
+    let new = newest.iter().take_while(|finding| now - finding.first_seen < time::Duration::days(1)).count();
+    html! {
         section aria-labelledby="newest" {
-            h2 id="newest" { "Newest findings" }
-            @if board.newest.is_empty() {
-                p.empty {
+            h2 id="newest" { "New in 24 hours" }
+            @match newest.first() {
+                None => p.empty {
                     "No finding has opened yet. A trace is judged a few seconds after its last span; what was seen too "
                     "seldom to speak of is listed as " a href="/findings?status=candidate" { "candidates" } "."
+                },
+                Some(last) if new == 0 => p.empty {
+                    "Nothing. The newest finding was first seen " (words::age(last.first_seen, now)) ": "
+                    a href={ "/findings/" (last.claim.id) } { (words::prose(&last.claim.headline)) } "."
+                },
+                Some(_) => {
+                    (table(&newest[..new], None, now))
+                    p { a href="/findings?sort=first_seen" { "All, the newest first" } }
                 }
-            } @else { (table(&board.newest, None, now)) }
+            }
         }
     }
 }
@@ -132,18 +173,41 @@ fn row(board: &Board, fallacy: Fallacy, now: OffsetDateTime) -> Markup {
     }
 }
 
-fn arrival(arrival: &Arrival, now: OffsetDateTime) -> Markup {
+/// Whether spans come, and whether all that is done with them keeps up.
+fn arrival(board: &Board, now: OffsetDateTime) -> Markup {
+    let (arrival, intake) = (&board.arrival, &board.intake);
     html! {
-        p.arrival {
-            @if let Some(last) = arrival.last_at { "Last span " (words::age(last, now)) "." }
-            @if arrival.pending > 0 {
-                " " (words::counted(arrival.pending, "trace waits", "traces wait")) " to be judged."
+        @if intake.is_first {
+            p.arrival.waiting role="status" {
+                "First span seen" @if let Some(last) = arrival.last_at { " " (words::age(last, now)) } ". "
+                (words::counted(arrival.pending, "trace waits", "traces wait")) " to be judged, a few seconds after its last "
+                "span. This page looks again every 5 seconds."
             }
-            @if arrival.traces > 0 {
-                " Received in the last minute and judged: " (words::counted(arrival.traces, "trace", "traces")) " with "
-                (words::counted(arrival.spans, "span", "spans")) "."
+        } @else {
+            p.arrival {
+                @if let Some(last) = arrival.last_at { "Last span " (words::age(last, now)) ". " }
+                b { (rate(arrival.spans)) } " judged in the last minute. "
+                @if intake.refused == 0 { "No request refused. " }
+                @else {
+                    b { (words::counted(intake.refused.cast_signed(), "request", "requests")) } " "
+                    a href="/status" { "refused" } " since the start. "
+                }
+                @if arrival.pending > 0 {
+                    (words::counted(arrival.pending, "trace waits", "traces wait")) " to be judged"
+                    @if 1.0 <= intake.lag_seconds { ", the oldest " b { (words::duration(intake.lag_seconds * 1e3)) } " late" }
+                    "."
+                } @else { "No trace waits." }
             }
         }
+    }
+}
+
+/// Spans of one minute, by the second.
+fn rate(spans: i64) -> String {
+    match spans {
+        0 => "No spans".to_owned(),
+        1..600 => format!("{:.1} spans/s", spans as f64 / 60.0),
+        _ => format!("{} spans/s", words::number(spans / 60)),
     }
 }
 
@@ -179,7 +243,10 @@ fn first_start(config: &Config) -> Markup {
                 li { "A trace is judged " (config.traces.quiet_period) " after its last span." }
                 li { "What it proves appears here, each finding with its evidence and how to fix it." }
             }
-            p { "Meanwhile: " a href="/rules" { "what is looked for" } "." }
+            p {
+                "Meanwhile: " a href="/rules" { "what is looked for" } ". No service at hand? "
+                code { "debunk demo" } " opens a small shop whose faults are real."
+            }
         }
     }
 }

@@ -91,6 +91,10 @@ async fn a_form_decides_and_leads_back_to_where_it_stood() {
     for absent in ["value=\"unmute\"", "value=\"reopen\""] {
         assert!(!page.contains(absent), "{absent} does not apply");
     }
+    let list = get(&routes, "/findings?severity=high").await.body;
+    for in_place in ["value=\"acknowledge\"", "value=\"mute\"", "value=\"/findings?severity=high\""] {
+        assert!(list.contains(in_place), "{in_place}: {list}");
+    }
     let back = "%2Ffindings%3Fseverity%3Dhigh";
     let done = submit(&routes, &format!("action=acknowledge&back={back}"), ours).await;
     assert_eq!((done.status, done.header("location")), (StatusCode::SEE_OTHER, "/findings?severity=high"));

@@ -163,11 +163,21 @@ async fn the_first_start_says_what_to_set_and_looks_again() {
     seed::spans(&database, "shop", vec![seed::span(TRACE, 1, 0, "GET /cart", 0, 130)]).await;
     let page = get(&routes, "/").await;
     assert!(!page.body.contains("No span yet"));
-    assert!(page.body.contains("1 trace waits"), "{}", page.body);
-    assert_eq!(page.header("refresh"), "");
+    assert!(page.body.contains("First span seen") && page.body.contains("1 trace waits"), "{}", page.body);
+    assert_eq!(page.header("refresh"), "5");
     let waiting = get(&routes, &format!("/traces/{TRACE:032x}")).await;
     assert!(waiting.body.contains("Not judged yet"));
     assert_eq!(waiting.header("refresh"), "5");
+
+    seed::judged(&database, TRACE).await;
+    let page = get(&routes, "/").await;
+    assert!(
+        !page.body.contains("First span seen") && page.body.contains("judged in the last minute"),
+        "{}",
+        page.body
+    );
+    assert!(page.body.contains("No request refused"), "{}", page.body);
+    assert_eq!(page.header("refresh"), "");
 }
 
 #[tokio::test]
@@ -212,14 +222,22 @@ async fn the_filters_of_a_list_stay_in_its_form_and_links() {
         seed::finding(&database, &Finding { id, ..Finding::default() }).await;
     }
     let routes = seed::routes(&database, Config::default());
-    let page = get(&routes, "/findings?q=item&severity=high&environment=&since=7d").await;
+    let page = get(&routes, "/findings?q=item&severity=high&environment=&since=3d&until=1s").await;
     is_a_page("/findings", &page);
     assert!(page.body.contains("name=\"q\" value=\"item\""));
     assert!(page.body.contains("<option value=\"high\" selected>"));
-    assert!(page.body.contains("<input type=\"hidden\" name=\"since\" value=\"7d\">"));
+    assert!(
+        page.body.contains("<option value=\"3d\" selected>"),
+        "an age that the form does not offer stays"
+    );
+    assert!(page.body.contains("text <b>item</b>"), "a filter is called as its field is");
+    assert!(page.body.contains("<input type=\"hidden\" name=\"until\" value=\"1s\">"));
     let next =
         Regex::new("rel=\"next\" href=\"([^\"]*)\"").unwrap().captures(&page.body).unwrap()[1].to_owned();
-    assert!(next.starts_with("/findings?q=item&amp;severity=high&amp;since=7d&amp;after="), "{next}");
+    assert!(
+        next.starts_with("/findings?q=item&amp;severity=high&amp;since=3d&amp;until=1s&amp;after="),
+        "{next}"
+    );
     let second = get(&routes, &next.replace("&amp;", "&")).await;
     assert_eq!(second.body.matches("<tr>").count(), 1 + 10);
     let json = Regex::new("href=\"([^\"]*)\">This page as JSON").unwrap().captures(&page.body).unwrap()[1]
