@@ -88,7 +88,7 @@ fn clients(status: &Status, now: OffsetDateTime) -> Markup {
             h2 id="clients" { "Who sends" }
             @if status.clients.is_empty() { p.empty { "Nobody since the start." } }
             @else {
-                div.scroll tabindex="0" { table {
+                div.scroll tabindex="0" { table.cards {
                     thead { tr {
                         th scope="col" { "Address" } th scope="col" { "Last request" } th.number scope="col" { "Requests" }
                         th.number scope="col" { "Refused" } th.number scope="col" { "Spans stored" } th.number scope="col" { "Spans rejected" }
@@ -96,10 +96,10 @@ fn clients(status: &Status, now: OffsetDateTime) -> Markup {
                     tbody { @for client in status.clients.iter().take(CLIENTS) { @let counts = &client.counts; tr {
                         th scope="row" { code { (client.address) } }
                         td.tight { (words::age(client.last_request_at, now)) }
-                        td.number { (words::number(counts.requests.cast_signed())) }
-                        td.number { (words::number(counts.refused_requests.cast_signed())) }
-                        td.number { (words::number(counts.stored_spans.cast_signed())) }
-                        td.number { (words::number(counts.rejected_spans.cast_signed())) }
+                        td.number data-label="Requests" { (words::number(counts.requests.cast_signed())) }
+                        td.number data-label="Refused" { (words::number(counts.refused_requests.cast_signed())) }
+                        td.number data-label="Spans stored" { (words::number(counts.stored_spans.cast_signed())) }
+                        td.number data-label="Spans rejected" { (words::number(counts.rejected_spans.cast_signed())) }
                     } } }
                 } }
             }

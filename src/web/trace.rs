@@ -57,12 +57,12 @@ fn page(view: &TraceView, marked: Option<SpanId>, clocks: Clocks, now: OffsetDat
                 h1 { (view.name.0) " " span.soft { (view.name.1) } }
                 (facts(view, now))
             }
-            (found(view))
+            (found(view, clocks))
             section aria-labelledby="spans" {
                 h2 id="spans" { "Spans" }
                 (moved(view, clocks))
                 (pages(view, clocks))
-                (waterfall::draw(view, marked))
+                (waterfall::draw(view, marked, clocks))
                 (pages(view, clocks))
             }
             (defects(view))
@@ -98,7 +98,7 @@ fn facts(view: &TraceView, now: OffsetDateTime) -> Markup {
 }
 
 /// What rules found, worst first.
-fn found(view: &TraceView) -> Markup {
+fn found(view: &TraceView, clocks: Clocks) -> Markup {
     html! {
         section aria-labelledby="found" {
             h2 id="found" { "What was found" }
@@ -116,7 +116,7 @@ fn found(view: &TraceView) -> Markup {
                                 a href={ "/findings/" (sighting.finding) } { "Finding" } " · "
                                 (words::rule(&sighting.rule)) " · "
                                 "confidence " (words::confidence(occurrence.confidence)) " · "
-                                a href={ "?span=" (span) "#s-" (span) } { "go to its span" }
+                                a href={ (waterfall::to_span(clocks)) (span) "#s-" (span) } { "go to its span" }
                             }
                         }
                     }

@@ -10,7 +10,7 @@ use super::evidence::{Axis, decimals, grid};
 use super::layout::encoded;
 use super::words::{duration, prose};
 use crate::model::SpanId;
-use crate::view::{SpanView, TraceView};
+use crate::view::{Clocks, SpanView, TraceView};
 
 /// Columns of indentation; deeper spans stand below each other at the last one.
 const MAX_DEPTH: usize = 24;
@@ -21,11 +21,10 @@ const MAX_VALUE: usize = 2_000;
 const BUDGET: usize = 1 << 20;
 
 /// The rows of a trace's page; `marked` is the one that was asked for.
-pub(super) fn draw(view: &TraceView, marked: Option<SpanId>) -> Markup {
+pub(super) fn draw(view: &TraceView, marked: Option<SpanId>, clocks: Clocks) -> Markup {
     let axis = Axis::new(0.0, view.duration_ms);
-    let mut budget = BUDGET;
-    let rows: Vec<Markup> =
-        view.spans.iter().map(|span| row(view, span, axis, marked, &mut budget)).collect();
+    let mut page = Rows { view, axis, marked, clocks, budget: BUDGET };
+    let rows: Vec<Markup> = view.spans.iter().map(|span| row(&mut page, span)).collect();
     html! {
         p.legend {
             span.key.key-path { "on the critical path" } " "
@@ -40,8 +39,23 @@ pub(super) fn draw(view: &TraceView, marked: Option<SpanId>) -> Markup {
     }
 }
 
-fn row(view: &TraceView, span: &SpanView, axis: Axis, marked: Option<SpanId>, budget: &mut usize) -> Markup {
-    let is_marked = marked == Some(span.span_id);
+/// The beginning of an address of the same trace, drawn by the same clocks, at a span.
+pub(super) fn to_span(clocks: Clocks) -> &'static str {
+    if clocks == Clocks::AsSent { "?clocks=sent&span=" } else { "?span=" }
+}
+
+/// What all rows of a page share.
+struct Rows<'v> {
+    view: &'v TraceView,
+    axis: Axis,
+    marked: Option<SpanId>,
+    clocks: Clocks,
+    /// Bytes of details that the page may still hold.
+    budget: usize,
+}
+
+fn row(page: &mut Rows<'_>, span: &SpanView) -> Markup {
+    let is_marked = page.marked == Some(span.span_id);
     let is_evidence = !span.evidence_of.is_empty();
     html! {
         details.span.evidence[is_evidence].failed[span.failed].marked[is_marked]
@@ -49,14 +63,14 @@ fn row(view: &TraceView, span: &SpanView, axis: Axis, marked: Option<SpanId>, bu
             summary {
                 span.who {
                     (indent(span.depth))
-                    @for index in numbers(span) { span.ordinal title=(reason(view, index)) { (index + 1) } " " }
+                    @for index in numbers(span) { span.ordinal title=(reason(page.view, index)) { (index + 1) } " " }
                     span.service { (span.service) } " " span.operation { (span.operation) }
                     @if span.failed { " " span.failure { (failure(span)) } }
                 }
-                (bar(span, axis))
+                (bar(span, page.axis))
                 span.measure { (duration(span.duration_ms)) }
             }
-            (body(view, span, budget))
+            (body(page, span))
         }
     }
 }
@@ -111,7 +125,8 @@ fn failure(span: &SpanView) -> &'static str {
 }
 
 /// What an opened row says.
-fn body(view: &TraceView, span: &SpanView, budget: &mut usize) -> Markup {
+fn body(page: &mut Rows<'_>, span: &SpanView) -> Markup {
+    let view = page.view;
     html! {
         div.body {
             @for (index, role) in &span.evidence_of {
@@ -134,11 +149,11 @@ fn body(view: &TraceView, span: &SpanView, budget: &mut usize) -> Markup {
                 @if !span.scope.is_empty() { div { dt { "Instrumented by" } dd { (span.scope) } } }
                 div { dt { "Span" } dd { code { (span.span_id) } } }
                 @if let Some(parent) = span.parent_id { div { dt { "Parent" } dd {
-                    a href={ "?span=" (parent) "#s-" (parent) } { code { (parent) } }
+                    a href={ (to_span(page.clocks)) (parent) "#s-" (parent) } { code { (parent) } }
                 } } }
             }
             @if !span.status_message.is_empty() { p { (cut(&span.status_message)) } }
-            (details(view, span, budget))
+            (details(view, span, &mut page.budget))
         }
     }
 }

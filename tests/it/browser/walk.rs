@@ -99,6 +99,16 @@ async fn three_clicks_lead_to_the_proof_and_every_decision_is_seen_and_told() {
     let log = browser.text(&browser.one("ol.log").await).await;
     assert!(log.contains("Came back"), "{log}");
 
+    // The same in the list, which leads back to itself.
+    walk.open("/findings").await;
+    browser.click(&browser.one("form.inline button").await).await;
+    walk.told(7, "finding.acknowledged").await;
+    assert!(browser.url().await.ends_with("/findings"), "{}", browser.url().await);
+    browser.click(&browser.one("details.inline summary").await).await;
+    browser.click(&browser.one("details.inline button").await).await;
+    walk.told(8, "finding.muted").await;
+    eventually("an empty list", async || browser.shows("No finding is open").await).await;
+
     walk.open("/alerts").await;
     let deliveries = browser.page().await;
     for event in ["Opened", "Acknowledged", "Muted", "Resolved", "Reopened"] {

@@ -326,6 +326,7 @@ async fn clocks_that_disagree_are_put_right_for_the_eye_and_said_to_be() {
     assert!(corrected.contains("at 20.0 ms"), "the answer is in the middle of the call: {corrected}");
     let sent = get(&routes, &format!("/traces/{trace:032x}?clocks=sent")).await.body;
     assert!(sent.contains("Times as each clock told them") && sent.contains("at 5.00 s"), "{sent}");
+    assert!(sent.contains("?clocks=sent&amp;span=0000000000000001#"), "links keep the clocks: {sent}");
     let json = get(&routes, &format!("/api/v1/traces/{trace:032x}")).await.json();
     assert_eq!(json["spans"][1]["offset_ms"], 5_000.0, "programs are told what was sent");
 }
