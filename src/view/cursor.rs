@@ -5,8 +5,10 @@ use std::str::FromStr;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use time::OffsetDateTime;
 
 use super::Failure;
+use super::parameters::storable;
 
 /// Most characters of a cursor; ours are far shorter.
 const MAX_LENGTH: usize = 200;
@@ -26,9 +28,8 @@ impl Cursor {
 
     /// The key of a cursor of the list `list`, which has `N` numbers.
     pub fn key_of<const N: usize>(text: &str, list: &str) -> Result<[i128; N], Failure> {
-        let wrong = || Failure::parameter("after", "not a cursor of this list; take it from `next`");
-        let cursor: Self = text.parse().map_err(|()| wrong())?;
-        if cursor.list == list { cursor.key.try_into().map_err(|_| wrong()) } else { Err(wrong()) }
+        let cursor: Self = text.parse().map_err(|()| refusal())?;
+        if cursor.list == list { cursor.key.try_into().map_err(|_| refusal()) } else { Err(refusal()) }
     }
 }
 
@@ -55,8 +56,29 @@ impl FromStr for Cursor {
 
 /// A number of a cursor in the type that its list uses.
 pub(super) fn narrow<T: TryFrom<i128>>(number: i128) -> Result<T, Failure> {
-    T::try_from(number)
-        .map_err(|_| Failure::parameter("after", "not a cursor of this list; take it from `next`"))
+    T::try_from(number).map_err(|_| refusal())
+}
+
+/// An instant of a cursor, in nanoseconds since 1970.
+pub(super) fn instant(number: i128) -> Result<OffsetDateTime, Failure> {
+    let instant = OffsetDateTime::from_unix_timestamp_nanos(number).ok().and_then(storable);
+    instant.ok_or_else(refusal)
+}
+
+/// The cursor of a list that is sorted by a name.
+pub(super) fn after_name(list: &str, name: &str) -> String {
+    URL_SAFE_NO_PAD.encode(format!("{list} {name}"))
+}
+
+/// The name in a cursor of the list `list`.
+pub(super) fn name_of(text: &str, list: &str) -> Result<String, Failure> {
+    let plain = URL_SAFE_NO_PAD.decode(text).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+    let name = plain.as_deref().and_then(|plain| plain.strip_prefix(list)?.strip_prefix(' '));
+    name.filter(|name| !name.contains('\0')).map(ToOwned::to_owned).ok_or_else(refusal)
+}
+
+fn refusal() -> Failure {
+    Failure::parameter("after", "not a cursor of this list; take it from `next`")
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use time::{Duration, OffsetDateTime};
 
-use super::cursor::narrow;
+use super::cursor::{instant, narrow};
 use super::{Cursor, Failure, Parameters, Shown, Slice};
 use crate::clock;
 use crate::findings::Fingerprint;
@@ -38,7 +38,10 @@ const LOG: u32 = 100;
 const WEEK: Duration = Duration::days(7);
 
 /// An occurrence's name for lists.
-const OCCURRENCES: &str = "occurrences";
+/// A cursor belongs to one finding.
+fn list_of(id: Fingerprint) -> String {
+    format!("occurrences.{id}")
+}
 
 impl Shown {
     /// The finding that the text `id` names, with at most `recent` occurrences.
@@ -90,8 +93,8 @@ impl Shown {
         let after = parameters.text("after")?;
         let limit = parameters.limit()?;
         parameters.finish()?;
-        let after = after.map(|text| place(&text)).transpose()?;
         let Ok(id) = id.parse::<Fingerprint>() else { return Ok(None) };
+        let after = after.map(|text| place(&text, id)).transpose()?;
         if self.store.finding(id, "").await?.is_none() {
             return Ok(None);
         }
@@ -100,11 +103,10 @@ impl Shown {
     }
 }
 
-fn place(text: &str) -> Result<OccurrencePlace, Failure> {
-    let [seen_at, high, low, span] = Cursor::key_of(text, OCCURRENCES)?;
-    let wrong = |_| Failure::parameter("after", "not a cursor of this list; take it from `next`");
+fn place(text: &str, id: Fingerprint) -> Result<OccurrencePlace, Failure> {
+    let [seen_at, high, low, span] = Cursor::key_of(text, &list_of(id))?;
     Ok(OccurrencePlace {
-        seen_at: OffsetDateTime::from_unix_timestamp_nanos(seen_at).map_err(wrong)?,
+        seen_at: instant(seen_at)?,
         trace: TraceId((u128::from(narrow::<u64>(high)?) << 64) | u128::from(narrow::<u64>(low)?)),
         span: SpanId(narrow(span)?),
     })
@@ -116,5 +118,5 @@ fn cursor(sighting: &Sighting) -> Cursor {
     let trace = occurrence.trace_id.parse::<TraceId>().map_or(0, |id| id.0);
     let span = occurrence.span_id.parse::<SpanId>().map_or(0, |id| id.0);
     let (high, low) = ((trace >> 64) as u64, trace as u64);
-    Cursor::new(OCCURRENCES, vec![seen_at, high.into(), low.into(), span.into()])
+    Cursor::new(list_of(sighting.finding), vec![seen_at, high.into(), low.into(), span.into()])
 }

@@ -6,8 +6,8 @@
 use std::fmt::Display;
 use std::str::FromStr;
 
-use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
+use time::{OffsetDateTime, UtcOffset};
 
 use super::Failure;
 use crate::config::Period;
@@ -92,11 +92,9 @@ impl Parameters {
     /// An instant, or an age such as `24h` before `now`.
     pub fn instant(&mut self, name: &str, now: OffsetDateTime) -> Result<Option<OffsetDateTime>, Failure> {
         let Some(value) = self.text(name)? else { return Ok(None) };
-        if let Ok(instant) = OffsetDateTime::parse(&value, &Rfc3339) {
-            return Ok(Some(instant));
-        }
-        let age = value.parse::<Period>().ok();
-        let instant = age.and_then(|Period(age)| now.checked_sub(age.try_into().ok()?));
+        let age =
+            || value.parse::<Period>().ok().and_then(|Period(age)| now.checked_sub(age.try_into().ok()?));
+        let instant = rfc3339(&value).or_else(age);
         instant.map(Some).ok_or_else(|| {
             Failure::parameter(
                 name,
@@ -124,6 +122,16 @@ impl Parameters {
             Some((name, _)) => Err(Failure::parameter(name, "no such parameter here")),
         }
     }
+}
+
+/// An instant as RFC 3339 writes it.
+pub(super) fn rfc3339(text: &str) -> Option<OffsetDateTime> {
+    storable(OffsetDateTime::parse(text, &Rfc3339).ok()?)
+}
+
+/// In UTC, where that is a year of four digits: others cannot be stored, or not be written.
+pub(super) fn storable(instant: OffsetDateTime) -> Option<OffsetDateTime> {
+    instant.checked_to_offset(UtcOffset::UTC).filter(|utc| (0..=9_999).contains(&utc.year()))
 }
 
 fn read<T: FromStr>(name: &str, value: &str) -> Result<T, Failure>
@@ -183,7 +191,7 @@ mod tests {
         let read = |text: &str| parameters(&[("since", text)]).instant("since", now);
         assert_eq!(read("24h"), Ok(Some(datetime!(2026-03-03 12:00 UTC))));
         assert_eq!(read("2026-03-01T00:00:00+01:00"), Ok(Some(datetime!(2026-02-28 23:00 UTC))));
-        for wrong in ["yesterday", "-1h", "2026-03-01", "999999999999999d"] {
+        for wrong in ["yesterday", "-1h", "2026-03-01", "999999999999999d", "9999-12-31T23:59:59-01:00"] {
             assert_eq!(named(read(wrong).unwrap_err()), "since", "{wrong}");
         }
     }

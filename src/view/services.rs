@@ -1,12 +1,12 @@
 //! Services and who asks whom, within an environment and since an instant.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use time::{Duration, OffsetDateTime};
 
+use super::cursor::{after_name, name_of};
 use super::{Failure, Parameters, Shown, Slice};
 use crate::store::{EdgeRow, PartRow, ServiceRow};
 
+const LIST: &str = "services";
 /// How far back, unless asked otherwise.
 const HOUR: Duration = Duration::hours(1);
 
@@ -57,15 +57,14 @@ impl Shown {
         now: OffsetDateTime,
     ) -> Result<Slice<ServiceRow>, Failure> {
         let place = Place::take(&mut parameters, now)?;
-        let after = parameters.text("after")?.map(|text| name_of(&text)).transpose()?;
+        let after = parameters.text("after")?.map(|text| name_of(&text, LIST)).transpose()?;
         let limit = parameters.limit()?;
         parameters.finish()?;
         let mut items =
             self.store.services(&place.environments, place.since, None, after.as_deref(), limit + 1).await?;
         let more = items.len() > limit as usize;
         items.truncate(limit as usize);
-        let next =
-            items.last().filter(|_| more).map(|last| URL_SAFE_NO_PAD.encode(format!("{LIST}{}", last.name)));
+        let next = items.last().filter(|_| more).map(|last| after_name(LIST, &last.name));
         Ok(Slice { items, next })
     }
 
@@ -91,14 +90,4 @@ impl Shown {
         )?;
         Ok(found)
     }
-}
-
-/// What a cursor of this list begins with; the rest is a name, which the numbers of other lists' cursors are not.
-const LIST: &str = "services ";
-
-fn name_of(cursor: &str) -> Result<String, Failure> {
-    let plain = URL_SAFE_NO_PAD.decode(cursor).ok().and_then(|bytes| String::from_utf8(bytes).ok());
-    let name = plain.as_deref().and_then(|plain| plain.strip_prefix(LIST));
-    name.map(ToOwned::to_owned)
-        .ok_or_else(|| Failure::parameter("after", "not a cursor of this list; take it from `next`"))
 }

@@ -15,7 +15,10 @@ use crate::store::query::TraceRow;
 
 /// Most occurrences of one trace that are shown.
 pub(super) const MAX_OCCURRENCES: u32 = 200;
-const SPANS: &str = "spans";
+/// A cursor belongs to one trace.
+fn list_of(id: TraceId) -> String {
+    format!("spans.{id}")
+}
 
 /// Which spans of a trace, in which order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -163,7 +166,7 @@ fn view(
     moves: &Moves,
     occurrences: Vec<Sighting>,
 ) -> Result<TraceView, Failure> {
-    let (shown, first, next) = choose(trace, part)?;
+    let (shown, first, next) = choose(id, trace, part)?;
     let depths = depths(trace);
     let evidence = evidence(&occurrences);
     let (base, end) = span_of_time(trace, moves);
@@ -198,7 +201,7 @@ fn view(
 }
 
 /// The spans to show, the place of the first one, and the cursor after the last one.
-fn choose(trace: &Trace, part: &Part) -> Result<(Vec<SpanIdx>, usize, Option<String>), Failure> {
+fn choose(id: TraceId, trace: &Trace, part: &Part) -> Result<(Vec<SpanIdx>, usize, Option<String>), Failure> {
     let all: Vec<SpanIdx> = match part {
         Part::ByStart(..) => trace.indices().collect(),
         Part::Page(..) | Part::Around(..) => trace.depth_first().to_vec(),
@@ -206,7 +209,7 @@ fn choose(trace: &Trace, part: &Part) -> Result<(Vec<SpanIdx>, usize, Option<Str
     let (first, count) = match part {
         Part::ByStart(None, limit) => (0, *limit as usize),
         Part::ByStart(Some(cursor), limit) => {
-            let [start, span, digest] = Cursor::key_of(cursor, SPANS)?;
+            let [start, span, digest] = Cursor::key_of(cursor, &list_of(id))?;
             let key: (i64, SpanId, u64) = (narrow(start)?, SpanId(narrow(span)?), narrow(digest)?);
             (trace.spans().partition_point(|span| place(span) <= key), *limit as usize)
         }
@@ -220,7 +223,7 @@ fn choose(trace: &Trace, part: &Part) -> Result<(Vec<SpanIdx>, usize, Option<Str
     let shown = all[first..last].to_vec();
     let next = shown.last().filter(|_| last < all.len()).map(|at| {
         let (start, span, digest) = place(trace.span(*at));
-        Cursor::new(SPANS, vec![start.into(), span.0.into(), digest.into()]).to_string()
+        Cursor::new(list_of(id), vec![start.into(), span.0.into(), digest.into()]).to_string()
     });
     Ok((shown, first, next))
 }

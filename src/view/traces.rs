@@ -2,7 +2,7 @@
 
 use time::OffsetDateTime;
 
-use super::cursor::narrow;
+use super::cursor::{instant, narrow};
 use super::{Cursor, Failure, Parameters, Shown, Slice};
 use crate::findings::Fingerprint;
 use crate::model::TraceId;
@@ -63,9 +63,8 @@ fn fingerprint(id: &str) -> Result<Fingerprint, Failure> {
 
 fn place(text: &str) -> Result<TracePlace, Failure> {
     let [received_at, high, low] = Cursor::key_of(text, LIST)?;
-    let wrong = |_| Failure::parameter("after", "not a cursor of this list; take it from `next`");
     Ok(TracePlace {
-        received_at: OffsetDateTime::from_unix_timestamp_nanos(received_at).map_err(wrong)?,
+        received_at: instant(received_at)?,
         trace: TraceId((u128::from(narrow::<u64>(high)?) << 64) | u128::from(narrow::<u64>(low)?)),
     })
 }

@@ -1,6 +1,7 @@
 //! What programs and people are shown, asked over a real database.
 
 mod api;
+mod cursors;
 mod decide;
 mod hostile;
 mod jaeger;
