@@ -20,9 +20,10 @@ mod status;
 mod traces;
 
 use axum::Router;
-use axum::extract::{FromRequestParts, Query, Request};
+use axum::extract::rejection::RawPathParamsRejection;
+use axum::extract::{FromRequestParts, Query, RawPathParams, Request};
 use axum::middleware::{self, Next};
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
 use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderValue};
 use http::request::Parts;
 use http::{HeaderName, Method};
@@ -31,7 +32,7 @@ use utoipa::{OpenApi as _, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::view::{Failure, Parameters, Shown, Slice};
+use crate::view::{Failure, Parameters, Shown, Slice, refuse_nameless};
 use command::Command;
 use error::ApiError;
 
@@ -123,8 +124,15 @@ async fn other_method(method: Method) -> Response {
 }
 
 /// Answers may hold anything a span held: a browser must take them for what they say they are, and keep none.
-async fn guard(request: Request, next: Next) -> Response {
-    let mut response = next.run(request).await;
+async fn guard(
+    names: Result<RawPathParams, RawPathParamsRejection>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let mut response = match refuse_nameless(names) {
+        Ok(()) => next.run(request).await,
+        Err(failure) => ApiError(failure).into_response(),
+    };
     let headers = response.headers_mut();
     headers.insert(HeaderName::from_static("x-content-type-options"), HeaderValue::from_static("nosniff"));
     headers.insert(

@@ -1,8 +1,8 @@
 //! What people decide about a finding, as asked for by a program or by a form.
 
 use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
+use super::parameters::rfc3339;
 use super::{Failure, Parameters, Shown};
 use crate::config::Period;
 use crate::findings::Fingerprint;
@@ -27,7 +27,7 @@ pub fn read(mut parameters: Parameters, now: OffsetDateTime) -> Result<Decision,
 
 /// An instant to come, or a time from now on such as `7d`.
 fn until(text: &str, now: OffsetDateTime) -> Result<OffsetDateTime, Failure> {
-    let instant = OffsetDateTime::parse(text, &Rfc3339).ok();
+    let instant = rfc3339(text);
     let length =
         || text.parse::<Period>().ok().and_then(|Period(length)| now.checked_add(length.try_into().ok()?));
     let until = instant.or_else(length).ok_or_else(|| {
@@ -85,6 +85,7 @@ mod tests {
             (&[("note", "x")][..], "action"),
             (&[("action", "delete")], "action"),
             (&[("action", "mute"), ("until", "yesterday")], "until"),
+            (&[("action", "mute"), ("until", "9999-12-31T23:59:59-01:00")], "until"),
             (&[("action", "mute"), ("until", "2026-05-10T12:00:00Z")], "until"),
             (&[("action", "mute"), ("reason", "because")], "reason"),
             (&[("action", "resolve"), ("reason", "test")], "reason"),

@@ -3,6 +3,7 @@
 //!
 //! Nothing here knows JSON's shapes of the API or HTML.
 
+mod address;
 mod alerts;
 mod clocks;
 mod cursor;
@@ -22,6 +23,7 @@ mod traces;
 
 use std::sync::Arc;
 
+pub use address::refuse_nameless;
 pub use alerts::{DeliveryFilter, Health, STATES, State, Tested};
 pub use cursor::Cursor;
 pub use failure::Failure;

@@ -24,12 +24,15 @@ mod waterfall;
 mod words;
 
 use axum::Router;
-use axum::response::Response;
+use axum::extract::rejection::RawPathParamsRejection;
+use axum::extract::{RawPathParams, Request};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use http::{HeaderMap, Method, StatusCode};
 use maud::html;
 
-use crate::view::{Failure, Shown, tagged};
+use crate::view::{Failure, Shown, refuse_nameless, tagged};
 use error::PageError;
 use layout::{Page, Section};
 
@@ -59,6 +62,7 @@ pub fn router(shown: Shown) -> Router {
         .route("/assets/icon.svg", get(icon))
         .fallback(nothing_here)
         .method_not_allowed_fallback(other_method)
+        .layer(middleware::from_fn(guard))
         .with_state(shown)
 }
 
@@ -68,6 +72,17 @@ async fn style(headers: HeaderMap) -> Response {
 
 async fn icon(headers: HeaderMap) -> Response {
     tagged(&headers, "image/svg+xml", include_str!("assets/icon.svg"))
+}
+
+async fn guard(
+    names: Result<RawPathParams, RawPathParamsRejection>,
+    request: Request,
+    next: Next,
+) -> Response {
+    match refuse_nameless(names) {
+        Ok(()) => next.run(request).await,
+        Err(failure) => PageError(failure).into_response(),
+    }
 }
 
 async fn nothing_here() -> PageError {

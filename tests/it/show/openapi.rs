@@ -3,10 +3,12 @@
 use std::process::{Command, Output};
 use std::time::Duration;
 
+use axum::body::Body;
 use debunk::config::Config;
+use http::Request;
 
 use super::seed::{self, Finding, Occurrence, routes};
-use super::{Answer, get};
+use super::{Answer, ask, get};
 use crate::support::database::Database;
 use crate::support::tools::package;
 
@@ -48,6 +50,64 @@ async fn what_the_document_does_not_name_is_refused_by_its_name() {
         }
     }
     assert!(30 < asked, "{asked} parameters");
+}
+
+/// Instants that are none, or that no database knows.
+const NO_INSTANTS: [&str; 7] = [
+    "",
+    "soon",
+    "-1h",
+    "2026-13-01T00:00:00Z",
+    "2026-01-31",
+    "9999-12-31T23:59:59-01:00",
+    "0000-01-01T00:00:00%2B01:00",
+];
+
+#[tokio::test]
+async fn instants_that_are_none_are_refused_by_name() {
+    let database = Database::fresh().await;
+    seeded(&database).await;
+    let routes = routes(&database, Config::default());
+    let document = get(&routes, "/api/v1/openapi.json").await.json();
+    let mut asked = 0;
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        let path = path.replace("{id}", "0000000000000001").replace("{name}", "shop");
+        let parameters = methods["get"]["parameters"].as_array().into_iter().flatten();
+        for name in parameters.filter_map(|parameter| parameter["name"].as_str()) {
+            if !["since", "until"].contains(&name) {
+                continue;
+            }
+            for instant in NO_INSTANTS {
+                let answer = get(&routes, &format!("{path}?{name}={instant}")).await;
+                let found = (answer.status.as_u16(), &answer.json()["parameter"]);
+                assert_eq!(found, (400, &name.into()), "{path}: {instant}");
+                asked += 1;
+            }
+        }
+    }
+    assert!(50 < asked, "{asked} times");
+}
+
+/// Addresses that no text column and no text can hold.
+#[tokio::test]
+async fn names_that_nothing_can_have_are_not_there() {
+    let database = Database::fresh().await;
+    seeded(&database).await;
+    let routes = routes(&database, Config::default());
+    let document = get(&routes, "/api/v1/openapi.json").await.json();
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        for name in ["%00", "a%00b", "%ff", "%F0%9F", &"x".repeat(5_000)] {
+            let asked = path.replace("{id}", name).replace("{name}", name);
+            for method in methods.as_object().unwrap().keys().filter(|_| asked != *path) {
+                let request = Request::builder().method(method.to_uppercase().as_str()).uri(&asked);
+                let request = request.header("content-type", "application/json");
+                let body = if path.ends_with("/decisions") { r#"{"action":"acknowledge"}"# } else { "{}" };
+                let answer = ask(&routes, request.body(Body::from(body)).unwrap()).await;
+                assert_eq!(answer.status, 404, "{method} {asked}: {}", answer.body);
+                assert_eq!(answer.header("content-type"), "application/problem+json", "{asked}");
+            }
+        }
+    }
 }
 
 async fn seeded(database: &Database) {

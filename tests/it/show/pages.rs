@@ -96,6 +96,8 @@ async fn every_page_is_a_page_that_can_only_be_read() {
         ("/services/none".to_owned(), 404),
         ("/findings?colour=red".to_owned(), 400),
         ("/findings?after=x".to_owned(), 400),
+        ("/services/a%00b".to_owned(), 404),
+        ("/findings/%ff".to_owned(), 404),
         (format!("/traces/{TRACE:032x}?page=0"), 400),
         (format!("/traces/{TRACE:032x}?span=zz"), 400),
         ("/findings/00000000000000ff".to_owned(), 404),
