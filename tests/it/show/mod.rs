@@ -7,7 +7,6 @@ mod hostile;
 mod jaeger;
 mod openapi;
 mod pages;
-mod paging;
 mod seed;
 mod services;
 mod status;
