@@ -115,6 +115,15 @@ async fn no_page_has_a_serious_violation_or_scrolls_sideways() {
     ] {
         looking.at(name, path).await;
     }
+    // Somebody to tell who does not answer.
+    let secret = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(secret.path(), "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n").unwrap();
+    looking.process.set(&format!(
+        "[[receivers]]\nname = \"ops\"\nurl = \"http://127.0.0.1:9\"\nsecret_file = \"{}\"\nallow_private = true\n",
+        secret.path().display()
+    ));
+    looking.process.terminate();
+    looking.process.start().await;
     export(&looking.process, &charged_twice(1, "shop")).await;
     export(&looking.process, &large()).await;
     found(&looking.process, "rule=retry_non_idempotent").await;
@@ -131,6 +140,7 @@ async fn no_page_has_a_serious_violation_or_scrolls_sideways() {
         ("trace-large", &format!("/traces/{:032x}", 7)),
         ("services", "/services"),
         ("service", "/services/shop"),
+        ("alerts", "/alerts"),
         ("rules", "/rules"),
         ("rule", "/rules/retry_non_idempotent"),
         ("status", "/status"),
