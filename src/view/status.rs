@@ -163,7 +163,7 @@ impl Shown {
             uptime_ms: i64::try_from((clock::now() - metrics.started_at()).whole_milliseconds())
                 .unwrap_or(i64::MAX),
             loops: loops.collect(),
-            pending: Pending { traces: backlog.traces, lag_ms: backlog.lag_seconds * 1e3 },
+            pending: Pending { traces: backlog.traces, lag_ms: (backlog.lag_seconds * 1e6).round() / 1e3 },
             bounds: bounds(config, metrics),
             spans: Spans {
                 stored: metrics.spans_so_far("stored"),
