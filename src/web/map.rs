@@ -54,7 +54,8 @@ pub(super) fn draw(services: &[ServiceRow], edges: &[EdgeRow]) -> Markup {
                 svg role="group" aria-labelledby="map-title" width=(width) height=(height)
                     viewBox={ "0 0 " (width) " " (height) } {
                     title id="map-title" { "Who asks whom: " (words::counted(shown.len() as i64, "service", "services")) }
-                    @for edge in &edges { (line(edge, &nodes)) }
+                    // A line from a service to itself would run through its box.
+                    @for edge in edges.iter().filter(|edge| edge.caller != edge.callee) { (line(edge, &nodes)) }
                     @for node in nodes.values() { (boxed(node)) }
                 }
             }
@@ -229,5 +230,6 @@ mod tests {
         assert_eq!(drawn.matches("<rect").count(), MAX_NODES);
         assert!(drawn.contains("The busiest 60 of 101") && !drawn.contains("<b>"), "{drawn}");
         assert_eq!(draw(&[], &[]).into_string(), "");
+        assert!(!draw(&[], &[edge("a", "a")]).into_string().contains("<path"));
     }
 }

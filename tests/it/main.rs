@@ -25,3 +25,4 @@ mod scan;
 mod selftest;
 mod show;
 mod store;
+mod suppress;
