@@ -35,7 +35,8 @@ pub(super) async fn show(State(shown): State<Shown>, RawQuery(query): RawQuery) 
     let health = shown.health().await?;
     let lists = lists(&shown, &pairs).await?;
     let body = page(&health, &lists, &pairs, clock::now());
-    Ok(Page::new("Alerts", Section::Alerts, body).api("/api/v1/deliveries"))
+    let api = format!("/api/v1/deliveries{}", address(&pairs, &[]));
+    Ok(Page::new("Alerts", Section::Alerts, body).api(api))
 }
 
 /// What was given up stands first, unless the address asks for states of its own.

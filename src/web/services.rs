@@ -4,7 +4,7 @@ use axum::extract::{Path, RawQuery, State};
 use maud::{Markup, html};
 
 use super::error::PageError;
-use super::findings::{Pairs, pairs};
+use super::findings::{Pairs, address, pairs};
 use super::layout::{Page, Section, encoded};
 use super::{map, words};
 use crate::clock;
@@ -16,7 +16,8 @@ pub(super) async fn list(State(shown): State<Shown>, RawQuery(query): RawQuery) 
     let (pairs, place) = place(query.as_deref())?;
     let (services, edges) = shown.map(&place).await?;
     let body = overview(&services, &edges, &pairs);
-    Ok(Page::new("Services", Section::Services, body).api("/api/v1/map"))
+    let api = format!("/api/v1/map{}", address(&pairs, &[]));
+    Ok(Page::new("Services", Section::Services, body).api(api))
 }
 
 /// Answers `/services/{name}`.
@@ -26,7 +27,7 @@ pub(super) async fn show(
     RawQuery(query): RawQuery,
 ) -> Result<Page, PageError> {
     let (pairs, place) = place(query.as_deref())?;
-    let api = format!("/api/v1/services/{}", encoded(&name));
+    let api = format!("/api/v1/services/{}{}", encoded(&name), address(&pairs, &[]));
     if let Some(view) = shown.service(&name, &place).await? {
         return Ok(Page::new(name, Section::Services, page(&view, &pairs)).api(api));
     }

@@ -150,3 +150,19 @@ async fn the_board_and_the_history_count_what_is_stored() {
     assert!(page.contains("7 occurrences in the last seven days, at most 7 in an hour"), "{page}");
     assert!(get(&routes, "/").await.body.contains("7 occurrences in the last seven days"));
 }
+
+#[tokio::test]
+async fn what_a_page_was_asked_for_its_json_is_asked_for_too() {
+    let database = Database::fresh().await;
+    seed::traffic(&database, 0xabc, 3).await;
+    let routes = seed::routes(&database, Config::default());
+    for (page, json) in [
+        ("/services?since=7d&environment=production", "/api/v1/map?since=7d&amp;environment=production"),
+        ("/services/shop?since=24h", "/api/v1/services/shop?since=24h"),
+        ("/alerts?state=dead", "/api/v1/deliveries?state=dead"),
+    ] {
+        let body = get(&routes, page).await.body;
+        assert!(body.contains(&format!("<a href=\"{json}\">This page as JSON")), "{page}: {body}");
+        assert_eq!(get(&routes, &json.replace("&amp;", "&")).await.status, 200, "{json}");
+    }
+}
