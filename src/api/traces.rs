@@ -172,7 +172,8 @@ pub(super) async fn show(
         (
             status = 200, content_type = "application/json", body = Value,
             description = "The trace as OTLP/JSON, as it was received but for secrets, with the exceptions that came as \
-                log records. Of a trace that has more spans, the earliest `traces.max_spans_evaluated`",
+                log records. Of a trace that has more spans, the earliest `traces.max_spans_evaluated`, of at most \
+                `traces.max_bytes_evaluated` as they are stored",
         ),
         Missing, Refused,
     ),
@@ -185,7 +186,7 @@ pub(super) async fn otlp(
     asked.nothing()?;
     let missing = || Failure::missing("such trace");
     let id: TraceId = id.parse().map_err(|_| missing())?;
-    let sent = shown.sent(id).await?.ok_or_else(missing)?;
+    let sent = shown.sent(id, shown.config.traces.max_spans_evaluated).await?.ok_or_else(missing)?;
     let name = HeaderValue::from_str(&format!("attachment; filename=\"{id}.json\""));
     let mut response = Json(sent.data).into_response();
     if let Ok(name) = name {

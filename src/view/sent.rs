@@ -7,12 +7,13 @@ use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, TracesDat
 use super::trace::MAX_OCCURRENCES;
 use super::{Failure, Shown};
 use crate::model::{Received, TraceId};
+use crate::store::Room;
 use crate::store::occurrences::Sighting;
 
 /// A trace as it was sent, and what was found in it.
 #[derive(Clone, Debug)]
 pub struct SentTrace {
-    /// By resource and scope, in order of start. Of a trace that has more, the earliest `traces.max_spans_evaluated`.
+    /// By resource and scope, in order of start: the earliest that were asked for.
     pub data: TracesData,
     /// What was found.
     pub occurrences: Vec<Sighting>,
@@ -20,12 +21,15 @@ pub struct SentTrace {
 
 impl Shown {
     /// A trace as it was sent, secrets redacted, with the exceptions of its spans that came as log records; `None`
-    /// where nothing of it is kept.
-    pub async fn sent(&self, id: TraceId) -> Result<Option<SentTrace>, Failure> {
+    /// where nothing of it is kept. Of a trace that has more, the earliest `most` spans, of at most
+    /// `traces.max_bytes_evaluated`.
+    pub async fn sent(&self, id: TraceId, most: u32) -> Result<Option<SentTrace>, Failure> {
         let Some(known) = self.store.whereabouts(id).await? else { return Ok(None) };
         let days = [known.days];
+        let bytes = usize::try_from(self.config.traces.max_bytes_evaluated.0).unwrap_or(usize::MAX);
+        let room = Room { of_trace: most, spans: usize::MAX, bytes };
         let (loaded, occurrences) = tokio::try_join!(
-            self.store.load(&days, self.config.traces.max_spans_evaluated),
+            self.store.load_some(&days, room),
             self.store.occurrences_in(id, MAX_OCCURRENCES),
         )?;
         let spans: Vec<Received> = loaded.into_iter().flat_map(|loaded| loaded.spans).collect();

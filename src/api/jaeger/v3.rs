@@ -13,7 +13,7 @@ use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, TracesData};
 use serde::Serialize;
 
 use super::shape::warning;
-use super::{JaegerError, ask, lately};
+use super::{JaegerError, SEARCH_SPANS, ask, lately};
 use crate::clock;
 use crate::model::{SpanId, TraceId};
 use crate::view::{Failure, SentTrace, Shown};
@@ -116,7 +116,7 @@ async fn search(State(shown): State<Shown>, asked: Asked) -> Result<Json<Envelop
     let mut resource_spans = Vec::new();
     for row in shown.traces(&filter).await?.items {
         // It may have been dropped meanwhile.
-        if let Some(sent) = shown.sent(TraceId(row.trace_id.as_u128())).await? {
+        if let Some(sent) = shown.sent(TraceId(row.trace_id.as_u128()), SEARCH_SPANS as u32).await? {
             resource_spans.extend(warned(sent, &shown.config.server.public_url));
         }
     }
@@ -136,7 +136,7 @@ async fn trace(
     parameters.finish()?;
     let missing = || Failure::missing("such trace");
     let id = ask::trace_id(&id).ok_or_else(missing)?;
-    let sent = shown.sent(id).await?.ok_or_else(missing)?;
+    let sent = shown.sent(id, shown.config.traces.max_spans_evaluated).await?.ok_or_else(missing)?;
     let resource_spans = warned(sent, &shown.config.server.public_url);
     Ok(Json(Envelope3 { result: TracesData { resource_spans } }))
 }
@@ -157,14 +157,41 @@ fn warned(sent: SentTrace, site: &str) -> Vec<ResourceSpans> {
     let scopes = resource_spans.iter_mut().flat_map(|one| &mut one.scope_spans);
     for span in scopes.flat_map(|one| &mut one.spans) {
         let found = SpanId::from_bytes(&span.span_id).and_then(|id| lines.get(&id));
-        span.attributes.extend(found.map(|lines| attribute(lines)));
+        let Some(lines) = found else { continue };
+        // One that came by way of Jaeger may have some already.
+        let at = span.attributes.iter().position(|known| known.key == WARNINGS);
+        let own = at.map(|at| span.attributes.remove(at));
+        span.attributes.push(attribute(own, lines));
     }
     resource_spans
 }
 
-fn attribute(lines: &[String]) -> KeyValue {
+fn attribute(own: Option<KeyValue>, lines: &[String]) -> KeyValue {
     let text = |line: &String| AnyValue { value: Some(Sent::StringValue(line.clone())) };
-    let array = ArrayValue { values: lines.iter().map(text).collect() };
+    let mut values = match own.and_then(|own| own.value?.value) {
+        Some(Sent::ArrayValue(array)) => array.values,
+        Some(other) => vec![AnyValue { value: Some(other) }],
+        None => Vec::new(),
+    };
+    values.extend(lines.iter().map(text));
+    let array = ArrayValue { values };
     let value = AnyValue { value: Some(Sent::ArrayValue(array)) };
     KeyValue { key: WARNINGS.to_owned(), value: Some(value), ..KeyValue::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn warnings_that_a_span_came_with_stay() {
+        let first = attribute(None, &["ours".to_owned()]);
+        let both = attribute(Some(first.clone()), &["new".to_owned()]);
+        let Some(Sent::ArrayValue(array)) = both.value.and_then(|value| value.value) else {
+            panic!("an array of texts")
+        };
+        let texts: Vec<_> = array.values.into_iter().filter_map(|one| one.value).collect();
+        assert_eq!(texts, ["ours", "new"].map(|text| Sent::StringValue(text.to_owned())));
+        assert_eq!((first.key.as_str(), both.key.as_str()), (WARNINGS, WARNINGS));
+    }
 }
