@@ -4,14 +4,13 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
-use prost::Message as _;
 use sqlx::Executor as _;
 
+use crate::support::load::Exporter;
 use crate::support::process::Process;
 use crate::support::server::OwnServer;
 use crate::support::traffic::charged_twice;
-use crate::support::{client, eventually};
+use crate::support::{client, found};
 
 /// The commands that begin like this.
 fn commands(start: &str) -> Vec<String> {
@@ -45,14 +44,8 @@ async fn a_backup_brings_back_spans_findings_and_decisions() {
     let server = OwnServer::start().await;
     let mut process = Process::on(server.url(), "");
     process.start().await;
-    let request: ExportTraceServiceRequest = charged_twice(1, "shop");
-    let url = format!("http://{}/v1/traces", process.http);
-    let sent =
-        client().post(url).header("content-type", "application/x-protobuf").body(request.encode_to_vec());
-    assert_eq!(sent.send().await.unwrap().status(), 200);
-    eventually("a finding", async || list(&process, "/api/v1/findings").await["items"][0]["id"].is_string())
-        .await;
-    let before = list(&process, "/api/v1/findings").await["items"][0].clone();
+    Exporter::http(process.http).deliver(&charged_twice(1, "shop")).await;
+    let before = found(&process, "").await;
     let id = before["id"].as_str().unwrap();
     let decide = client()
         .post(format!("http://{}/api/v1/findings/{id}/decisions", process.web))

@@ -421,3 +421,11 @@ fn an_occurrence_says_what_shows_it() {
         }
     }
 }
+
+/// What the manual draws can be drawn.
+#[test]
+fn the_drawing_of_the_manual_is_read() {
+    let text = std::fs::read_to_string("docs/writing-a-rule.md").unwrap();
+    let drawing = text.split("```text\n").nth(1).unwrap().split("```").next().unwrap();
+    assert_eq!(sketch::parse(drawing).unwrap().spans.len(), 3);
+}

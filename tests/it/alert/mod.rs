@@ -23,10 +23,8 @@ use debunk::telemetry::Metrics;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use self::peer::{Peer, Reply, Seen};
+use self::peer::{Peer, Reply, SECRET, Seen};
 use crate::support::database::Database;
-
-const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
 fn settings(url: &str, more: &str) -> (config::Receiver, tempfile::NamedTempFile) {
     let mut secret = tempfile::NamedTempFile::new().unwrap();

@@ -11,6 +11,30 @@ use axum::response::{IntoResponse as _, Response};
 use futures::StreamExt as _;
 use tokio::task::JoinSet;
 
+/// What receivers are signed for with.
+pub(crate) const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+
+/// Settings of receivers, and the file with their secret.
+pub(crate) struct Receivers {
+    pub(crate) settings: String,
+    _secret: tempfile::NamedTempFile,
+}
+
+impl Receivers {
+    pub(crate) fn of(urls: &[(&str, &str)]) -> Self {
+        let secret = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(secret.path(), SECRET).unwrap();
+        let path = secret.path().display();
+        let each = urls.iter().map(|(name, url)| {
+            format!(
+                "[[receivers]]\nname = \"{name}\"\nurl = \"{url}\"\nsecret_file = \"{path}\"\n\
+                 allow_private = true\ntimeout = \"2s\"\n"
+            )
+        });
+        Self { settings: each.collect(), _secret: secret }
+    }
+}
+
 /// What the peer does with a request.
 #[derive(Clone, Debug)]
 pub(crate) enum Reply {

@@ -4,8 +4,10 @@ use std::path::{Path, PathBuf};
 
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 
-use super::{export, found};
+use crate::alert::peer::Receivers;
 use crate::support::browser::Browser;
+use crate::support::found;
+use crate::support::load::Exporter;
 use crate::support::process::Process;
 use crate::support::tools::package;
 use crate::support::traffic::{charged_twice, drawn};
@@ -116,20 +118,15 @@ async fn no_page_has_a_serious_violation_or_scrolls_sideways() {
         looking.at(name, path).await;
     }
     // Somebody to tell who does not answer.
-    let secret = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(secret.path(), "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n").unwrap();
-    looking.process.set(&format!(
-        "[[receivers]]\nname = \"ops\"\nurl = \"http://127.0.0.1:9\"\nsecret_file = \"{}\"\nallow_private = true\n",
-        secret.path().display()
-    ));
+    let receivers = Receivers::of(&[("ops", "http://127.0.0.1:9")]);
+    looking.process.set(&receivers.settings);
     looking.process.terminate();
     looking.process.start().await;
-    export(&looking.process, &charged_twice(1, "shop")).await;
-    export(&looking.process, &large()).await;
-    found(&looking.process, "rule=retry_non_idempotent").await;
-    let (_, list) = looking.process.get("/api/v1/findings?rule=retry_non_idempotent").await;
-    let list: serde_json::Value = serde_json::from_str(&list).unwrap();
-    let finding = list["items"][0]["id"].as_str().unwrap();
+    let mut exporter = Exporter::http(looking.process.http);
+    exporter.deliver(&charged_twice(1, "shop")).await;
+    exporter.deliver(&large()).await;
+    let finding = found(&looking.process, "rule=retry_non_idempotent").await;
+    let finding = finding["id"].as_str().unwrap();
     for (name, path) in [
         ("board", "/"),
         ("findings", "/findings?status=open&status=candidate"),

@@ -1,17 +1,17 @@
 //! From the first page to the spans that prove a duplicate, and through all that people decide, with scripts off.
 
-use super::{export, found};
-use crate::alert::peer::{Peer, Seen};
+use crate::alert::peer::{Peer, Receivers, Seen};
 use crate::support::browser::Browser;
-use crate::support::eventually;
+use crate::support::load::Exporter;
 use crate::support::process::Process;
 use crate::support::traffic::charged_twice;
+use crate::support::{eventually, found};
 
 struct Walk {
     browser: Browser,
     process: Process,
     peer: Peer,
-    _secret: tempfile::NamedTempFile,
+    _receivers: Receivers,
 }
 
 impl Walk {
@@ -19,15 +19,10 @@ impl Walk {
     async fn start() -> Option<Self> {
         let browser = Browser::open(false).await?;
         let peer = Peer::start([]).await;
-        let secret = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(secret.path(), "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n").unwrap();
-        let mut process = Process::with(&format!(
-            "[[receivers]]\nname = \"ops\"\nurl = \"{}\"\nsecret_file = \"{}\"\nallow_private = true\n",
-            peer.url,
-            secret.path().display()
-        ));
+        let receivers = Receivers::of(&[("ops", &peer.url)]);
+        let mut process = Process::with(&receivers.settings);
         process.start().await;
-        Some(Self { browser, process, peer, _secret: secret })
+        Some(Self { browser, process, peer, _receivers: receivers })
     }
 
     async fn open(&self, path: &str) {
@@ -63,7 +58,8 @@ async fn three_clicks_lead_to_the_proof_and_every_decision_is_seen_and_told() {
     walk.open("/").await;
     assert!(browser.page().await.contains("Waiting for the first span"));
 
-    export(&walk.process, &charged_twice(1, "shop")).await;
+    let mut exporter = Exporter::http(walk.process.http);
+    exporter.deliver(&charged_twice(1, "shop")).await;
     found(&walk.process, "rule=retry_non_idempotent").await;
     walk.open("/").await;
     browser.click(&browser.link("The network is reliable").await).await;
@@ -71,9 +67,8 @@ async fn three_clicks_lead_to_the_proof_and_every_decision_is_seen_and_told() {
     let page = browser.page().await;
     assert!(page.contains("2 attempts wrote") && page.contains("attempt 2"), "{page}");
     let finding = browser.url().await;
-    // The span of the second attempt, in its trace.
-    let second = browser.all(".lanes a").await;
-    browser.click(second.last().expect("evidence leads to its spans")).await;
+    let lanes = browser.all(".lanes a").await;
+    browser.click(lanes.last().expect("evidence leads to its spans")).await;
     assert!(browser.url().await.contains("/traces/"), "{}", browser.url().await);
     let flagged = browser.all(".span.evidence").await;
     let mut charges = 0;
@@ -93,7 +88,7 @@ async fn three_clicks_lead_to_the_proof_and_every_decision_is_seen_and_told() {
     walk.told(4, "finding.opened").await;
     walk.decide("resolve", "resolved it").await;
     walk.told(5, "finding.resolved").await;
-    export(&walk.process, &charged_twice(2, "shop")).await;
+    exporter.deliver(&charged_twice(2, "shop")).await;
     walk.told(6, "finding.reopened").await;
     browser.goto(&finding).await;
     let log = browser.text(&browser.one("ol.log").await).await;
@@ -101,7 +96,7 @@ async fn three_clicks_lead_to_the_proof_and_every_decision_is_seen_and_told() {
 
     // The same in the list, which leads back to itself.
     walk.open("/findings").await;
-    browser.click(&browser.one("form.inline button").await).await;
+    browser.click(&browser.one("div.inline button").await).await;
     walk.told(7, "finding.acknowledged").await;
     assert!(browser.url().await.ends_with("/findings"), "{}", browser.url().await);
     browser.click(&browser.one("details.inline summary").await).await;

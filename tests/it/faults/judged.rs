@@ -14,9 +14,8 @@ use debunk::{alert, clock};
 use sqlx::Connection as _;
 use tokio::task::JoinSet;
 
-use super::told::Receivers;
 use super::{long, report};
-use crate::alert::peer::{Peer, Seen};
+use crate::alert::peer::{Peer, Receivers, Seen};
 use crate::support::database::Database;
 use crate::support::eventually;
 use crate::support::load::Exporter;

@@ -6,9 +6,8 @@ use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 
-use super::told::Receivers;
 use super::{Kept, long, report};
-use crate::alert::peer::{Peer, Seen};
+use crate::alert::peer::{Peer, Receivers, Seen};
 use crate::support::load::{Exporter, Load};
 use crate::support::process::Process;
 use crate::support::traffic::{Key, charged_twice, keys};

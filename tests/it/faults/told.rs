@@ -5,34 +5,11 @@ use std::time::{Duration, Instant};
 use sqlx::PgConnection;
 
 use super::{long, report};
-use crate::alert::peer::{Peer, Reply, Seen};
+use crate::alert::peer::{Peer, Receivers, Reply, SECRET, Seen};
 use crate::support::eventually;
 use crate::support::load::Exporter;
 use crate::support::process::Process;
 use crate::support::traffic::charged_twice;
-
-const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
-
-/// Settings of receivers, and the file with their secret.
-pub(super) struct Receivers {
-    pub(super) settings: String,
-    _secret: tempfile::NamedTempFile,
-}
-
-impl Receivers {
-    pub(super) fn of(urls: &[(&str, &str)]) -> Self {
-        let secret = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(secret.path(), SECRET).unwrap();
-        let path = secret.path().display();
-        let each = urls.iter().map(|(name, url)| {
-            format!(
-                "[[receivers]]\nname = \"{name}\"\nurl = \"{url}\"\nsecret_file = \"{path}\"\n\
-                 allow_private = true\ntimeout = \"2s\"\n"
-            )
-        });
-        Self { settings: each.collect(), _secret: secret }
-    }
-}
 
 /// `receiver state` of every delivery.
 async fn deliveries(connection: &mut PgConnection) -> Vec<String> {

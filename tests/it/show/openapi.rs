@@ -3,9 +3,11 @@
 use std::process::{Command, Output};
 use std::time::Duration;
 
+use axum::Router;
 use axum::body::Body;
 use debunk::config::Config;
 use http::Request;
+use serde_json::Value;
 
 use super::seed::{self, Finding, Occurrence, routes};
 use super::{Answer, ask, get};
@@ -24,10 +26,7 @@ async fn the_document_is_looked_at_when_it_changes() {
 /// Every parameter of the document is read, and every address has parameters that are not.
 #[tokio::test]
 async fn what_the_document_does_not_name_is_refused_by_its_name() {
-    let database = Database::fresh().await;
-    seeded(&database).await;
-    let routes = routes(&database, Config::default());
-    let document = get(&routes, "/api/v1/openapi.json").await.json();
+    let (_database, routes, document) = described().await;
     let mut asked = 0;
     for (path, methods) in document["paths"].as_object().unwrap() {
         let Some(read) = methods.get("get").filter(|_| path.starts_with("/api/v1")) else { continue };
@@ -65,10 +64,7 @@ const NO_INSTANTS: [&str; 7] = [
 
 #[tokio::test]
 async fn instants_that_are_none_are_refused_by_name() {
-    let database = Database::fresh().await;
-    seeded(&database).await;
-    let routes = routes(&database, Config::default());
-    let document = get(&routes, "/api/v1/openapi.json").await.json();
+    let (_database, routes, document) = described().await;
     let mut asked = 0;
     for (path, methods) in document["paths"].as_object().unwrap() {
         let path = path.replace("{id}", "0000000000000001").replace("{name}", "shop");
@@ -91,10 +87,7 @@ async fn instants_that_are_none_are_refused_by_name() {
 /// Addresses that no text column and no text can hold.
 #[tokio::test]
 async fn names_that_nothing_can_have_are_not_there() {
-    let database = Database::fresh().await;
-    seeded(&database).await;
-    let routes = routes(&database, Config::default());
-    let document = get(&routes, "/api/v1/openapi.json").await.json();
+    let (_database, routes, document) = described().await;
     for (path, methods) in document["paths"].as_object().unwrap() {
         for name in ["%00", "a%00b", "%ff", "%F0%9F", &"x".repeat(5_000)] {
             let asked = path.replace("{id}", name).replace("{name}", name);
@@ -110,6 +103,15 @@ async fn names_that_nothing_can_have_are_not_there() {
     }
 }
 
+/// A database with something of everything, what is shown of it, and the document.
+async fn described() -> (Database, Router, Value) {
+    let database = Database::fresh().await;
+    seeded(&database).await;
+    let routes = routes(&database, Config::default());
+    let document = get(&routes, "/api/v1/openapi.json").await.json();
+    (database, routes, document)
+}
+
 async fn seeded(database: &Database) {
     seed::finding(database, &Finding::default()).await;
     seed::occurrence(database, &Occurrence::default()).await;
@@ -123,11 +125,9 @@ async fn seeded(database: &Database) {
 #[tokio::test(flavor = "multi_thread")]
 async fn answers_are_as_the_document_says() {
     let Some(program) = package("python/bin/schemathesis") else { return };
-    let database = Database::fresh().await;
-    seeded(&database).await;
+    let (_database, routes, _) = described().await;
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let routes = routes(&database, Config::default());
     let mut server = tokio::task::JoinSet::new();
     server.spawn(async move { axum::serve(listener, routes).await.unwrap() });
     let folder = tempfile::tempdir().unwrap();

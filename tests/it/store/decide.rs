@@ -154,16 +154,20 @@ async fn what_the_settings_suppress_never_rings_and_is_there_again_without_them(
     let store = &judging.database.store;
     judging.store(&[1], 1).await;
     judging.judge_but_for(&suppressed, |_| vec![found(1, Confidence::Confirmed)]).await;
-    assert_eq!(store.apply_suppressions(&suppressed, &tell).await.unwrap(), 0, "it is done already");
+    assert_eq!(
+        store.apply_suppressions(&suppressed, clock::now(), &tell).await.unwrap(),
+        0,
+        "it is done already"
+    );
     assert_eq!(judging.text(STORY).await, ["open muted 0"]);
     assert_eq!(judging.text(DECIDED).await, ["mute accepted goes in May settings"]);
     assert!(judging.text(TOLD).await.is_empty());
 
-    assert_eq!(store.apply_suppressions(&suppressed[..1], &tell).await.unwrap(), 1);
+    assert_eq!(store.apply_suppressions(&suppressed[..1], clock::now(), &tell).await.unwrap(), 1);
     assert_eq!(judging.text(STORY).await, ["open none 0"]);
     assert_eq!(judging.text(TOLD).await.len(), 1, "it is open, and nobody knew");
     // Whoever adds it again means it again.
-    assert_eq!(store.apply_suppressions(&suppressed, &tell).await.unwrap(), 1);
+    assert_eq!(store.apply_suppressions(&suppressed, clock::now(), &tell).await.unwrap(), 1);
     assert_eq!(judging.text(STORY).await, ["open muted 0"]);
 }
 
@@ -172,16 +176,20 @@ async fn a_suppression_mutes_what_is_open_once_and_people_know_better() {
     let judging = open(1).await;
     let store = &judging.database.store;
     let suppressed = [suppression("shop", "known")];
-    assert_eq!(store.apply_suppressions(&suppressed, &tell).await.unwrap(), 1);
+    assert_eq!(store.apply_suppressions(&suppressed, clock::now(), &tell).await.unwrap(), 1);
     assert!(decide(&judging, &wish(Action::Unmute)).await);
-    assert_eq!(store.apply_suppressions(&suppressed, &tell).await.unwrap(), 0);
+    assert_eq!(store.apply_suppressions(&suppressed, clock::now(), &tell).await.unwrap(), 0);
     assert!(decide(&judging, &wish(Action::Mute)).await);
-    assert_eq!(store.apply_suppressions(&[], &tell).await.unwrap(), 0, "a person muted it");
+    assert_eq!(store.apply_suppressions(&[], clock::now(), &tell).await.unwrap(), 0, "a person muted it");
     assert_eq!(judging.text(STORY).await, ["open muted 0"]);
 
     let longer = [Suppression { until: Some(clock::now().date()), ..suppressed[0].clone() }];
     assert!(decide(&judging, &wish(Action::Unmute)).await);
-    assert_eq!(store.apply_suppressions(&longer, &tell).await.unwrap(), 1, "it says something else now");
+    assert_eq!(
+        store.apply_suppressions(&longer, clock::now(), &tell).await.unwrap(),
+        1,
+        "it says something else now"
+    );
     let ends =
         "select count(*) from findings where muted_until = (current_date + 1)::timestamp at time zone 'UTC'";
     assert_eq!(judging.count(ends).await, 1);

@@ -24,6 +24,17 @@ pub(crate) async fn eventually(what: &str, mut is: impl AsyncFnMut() -> bool) {
     }
 }
 
+/// Waits until there is a finding like this, and answers the first one.
+pub(crate) async fn found(process: &process::Process, query: &str) -> serde_json::Value {
+    let mut first = None;
+    eventually(&format!("a finding with {query:?}"), async || {
+        first = process.findings(query).await.into_iter().next();
+        first.is_some()
+    })
+    .await;
+    first.unwrap()
+}
+
 /// A client that does not wait for ever.
 pub(crate) fn client() -> reqwest::Client {
     client_for(Duration::from_secs(10))

@@ -192,6 +192,14 @@ impl Process {
         (answer.status().as_u16(), answer.text().await.unwrap())
     }
 
+    /// The first page of its findings that are like this, as the API tells them.
+    pub(crate) async fn findings(&self, query: &str) -> Vec<serde_json::Value> {
+        let (status, body) = self.get(&format!("/api/v1/findings?{query}")).await;
+        assert_eq!(status, 200, "{query}: {body}");
+        let list: serde_json::Value = serde_json::from_str(&body).unwrap();
+        list["items"].as_array().unwrap().clone()
+    }
+
     /// The value of one of its metrics, named with its labels; zero where it was never moved.
     pub(crate) async fn metric(&self, name: &str) -> u64 {
         let (_, text) = self.get("/metrics").await;
