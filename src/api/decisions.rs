@@ -5,6 +5,7 @@ use axum::extract::{Path, State};
 use http::StatusCode;
 use serde::Serialize;
 use time::OffsetDateTime;
+use utoipa::ToSchema;
 
 use super::error::ApiError;
 use super::openapi::{Missing, Refused, Unwanted, Wish};
@@ -14,7 +15,6 @@ use crate::findings::decision::{Action, Reason};
 use crate::rules::Severity;
 use crate::store::{ChangeRow, DecisionRow};
 use crate::view::{Failure, Shown, decide as wish};
-use utoipa::ToSchema;
 
 /// One decision of the log.
 #[derive(Serialize, ToSchema)]

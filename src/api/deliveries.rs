@@ -5,6 +5,7 @@ use axum::extract::{Path, State};
 use http::StatusCode;
 use serde::Serialize;
 use time::OffsetDateTime;
+use utoipa::ToSchema;
 
 use super::error::ApiError;
 use super::openapi::{Missing, Nothing, Paged, Refused, Unwanted, WhichDeliveries};
@@ -13,7 +14,6 @@ use crate::clock;
 use crate::findings::Fingerprint;
 use crate::store::DeliveryRow;
 use crate::view::{DeliveryFilter, Shown};
-use utoipa::ToSchema;
 
 /// One change told to one receiver.
 #[derive(Serialize, ToSchema)]

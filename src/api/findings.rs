@@ -4,6 +4,7 @@ use axum::Json;
 use axum::extract::{Path, State};
 use serde::Serialize;
 use time::OffsetDateTime;
+use utoipa::ToSchema;
 
 use super::decisions::{Change, Decision};
 use super::error::ApiError;
@@ -13,7 +14,6 @@ use crate::clock;
 use crate::findings::shape::{Finding, Occurrence};
 use crate::store::HourRow;
 use crate::view::{Detail, Failure, Filter, Shown};
-use utoipa::ToSchema;
 
 /// A finding, how to fix it, and the trace that shows it best.
 #[derive(Serialize, ToSchema)]

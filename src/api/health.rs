@@ -6,9 +6,9 @@ use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::view::Shown;
-use utoipa::ToSchema;
 
 /// The process answers.
 #[derive(Serialize, ToSchema)]

@@ -1,5 +1,5 @@
-//! The HTTP API: findings, occurrences, traces, rules, receivers and deliveries as JSON under `/api/v1`, and what keepers of the service ask of
-//! it: `/livez`, `/readyz`, `/metrics`.
+//! The HTTP API: findings, occurrences, traces, rules, receivers and deliveries as JSON under `/api/v1`, and what keepers
+//! of the service ask of it: `/livez`, `/readyz`, `/metrics`.
 //!
 //! Handlers parse, ask once and shape. Every answer that is not the asked-for one is a problem document
 //! (RFC 9457), also for addresses that do not exist. What does something is asked for with POST, by programs and our own

@@ -16,7 +16,7 @@ use crate::findings::decision::Reason;
 use crate::findings::life::Status;
 use crate::findings::shape::Handling;
 use crate::rules::{Confidence, Fallacy, Severity};
-use crate::view::{MAX_LIMIT, MAX_VALUES, tagged};
+use crate::view::{MAX_LENGTH, MAX_LIMIT, MAX_VALUES, tagged};
 
 /// What stands above the routes.
 #[derive(OpenApi)]
@@ -323,7 +323,7 @@ fn length(pattern: &str, says: &str) -> ObjectBuilder {
 fn text() -> ObjectBuilder {
     ObjectBuilder::new()
         .schema_type(openapi::Type::String)
-        .max_length(Some(crate::view::MAX_LENGTH))
+        .max_length(Some(MAX_LENGTH))
         .pattern(Some("^[^\\u0000]*$"))
 }
 
@@ -337,4 +337,5 @@ fn rules() -> openapi::schema::Array {
     openapi::schema::ArrayBuilder::new().items(rule).max_items(Some(MAX_VALUES)).build()
 }
 
-const _: () = assert!(MAX_LIMIT == 200, "the document says so");
+// Attributes take literals only.
+const _: () = assert!(MAX_LIMIT == 200 && MAX_LENGTH == 1024 && MAX_VALUES == 50);

@@ -4,13 +4,13 @@ use axum::Json;
 use axum::extract::{Path, State};
 use serde::Serialize;
 use time::OffsetDateTime;
+use utoipa::ToSchema;
 
 use super::error::ApiError;
 use super::openapi::{Missing, Nothing, Refused, Unwanted};
 use super::{Asked, Command, List};
 use crate::alert::Answer;
 use crate::view::{Health as Known, Shown};
-use utoipa::ToSchema;
 
 /// A receiver and its health.
 #[derive(Serialize, ToSchema)]

@@ -6,13 +6,13 @@ use axum::response::Response;
 use http::HeaderMap;
 use serde::Serialize;
 use serde_json::Value;
+use utoipa::ToSchema;
 
 use super::error::ApiError;
 use super::openapi::{Missing, Refused};
 use super::{Asked, List};
 use crate::rules::{self, Fallacy};
 use crate::view::{Failure, Shown, tagged};
-use utoipa::ToSchema;
 
 /// A rule.
 #[derive(Serialize, ToSchema)]

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use axum::Json;
 use axum::extract::{Path, State};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::error::ApiError;
 use super::openapi::{InEnvironment, Lately, Missing, OfService, Paged, Refused};
@@ -13,7 +14,6 @@ use crate::clock;
 use crate::rules::{Fallacy, RULES, Severity};
 use crate::store::{Pace, PartRow, ServiceRow};
 use crate::view::{Failure, Place, Shown};
-use utoipa::ToSchema;
 
 /// How often, how often badly, how long.
 #[derive(Serialize, ToSchema)]

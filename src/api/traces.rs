@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
 use time::serde::rfc3339;
+use utoipa::ToSchema;
 
 use super::error::ApiError;
 use super::openapi::{Missing, OfService, Paged, Refused, WhichTraces, Within};
@@ -17,7 +18,6 @@ use crate::findings::shape::Occurrence;
 use crate::model::TraceId;
 use crate::store::ListedTrace;
 use crate::view::{Clocks, Failure, Part, Shown, SpanView, TraceFilter, TraceView, json};
-use utoipa::ToSchema;
 
 /// A trace: what is known of the whole, and one page of its spans in order of start.
 #[derive(Serialize, ToSchema)]
@@ -186,7 +186,7 @@ pub(super) async fn otlp(
     asked.nothing()?;
     let missing = || Failure::missing("such trace");
     let id: TraceId = id.parse().map_err(|_| missing())?;
-    let sent = shown.sent(id, shown.config.traces.max_spans_evaluated).await?.ok_or_else(missing)?;
+    let sent = shown.sent(id).await?.ok_or_else(missing)?;
     let name = HeaderValue::from_str(&format!("attachment; filename=\"{id}.json\""));
     let mut response = Json(sent.data).into_response();
     if let Ok(name) = name {

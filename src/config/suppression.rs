@@ -9,11 +9,11 @@ time::serde::format_description!(day, Date, "[year]-[month]-[day]");
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Suppression {
-    /// Id of the rule.
+    /// Id of the rule; absent: any.
     pub rule: String,
-    /// Service that the finding is about.
+    /// Service that the finding is about; absent: any.
     pub service: String,
-    /// Its operation.
+    /// Its operation; absent: any. One of the three must be given.
     pub operation: String,
     /// Why; it stands in the log of each finding.
     pub reason: String,

@@ -15,10 +15,10 @@ use std::str::FromStr;
 
 use serde::Serialize;
 use time::OffsetDateTime;
+use utoipa::ToSchema;
 
 use super::life::{Event, Status};
 use super::shape::Handling;
-use utoipa::ToSchema;
 
 /// Who decides where `[[suppress]]` does: no token has this name.
 pub const SETTINGS: &str = "settings";

@@ -4,10 +4,10 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::model::{Effect, EffectClass, Outcome, Role, SpanId, TraceId};
 use crate::rules::{Confidence, Cost, Fallacy, Severity};
-use utoipa::ToSchema;
 
 /// Identity of a finding: hash of `v1|rule|variant|environment|service|operation|callee|template|group`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -22,9 +22,9 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::rules::Confidence;
-use utoipa::ToSchema;
 
 /// Units that the operation of a finding must have served without it before silence means that it is gone. No traffic
 /// proves nothing.

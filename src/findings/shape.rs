@@ -6,12 +6,12 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use time::serde::rfc3339;
+use utoipa::ToSchema;
 
 use super::life::Status;
 use super::{Evidence, Judged};
 use crate::model::TraceId;
 use crate::rules::{self, Confidence, Fallacy, Severity};
-use utoipa::ToSchema;
 
 /// What people decided about a finding.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

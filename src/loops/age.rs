@@ -1,5 +1,5 @@
-//! What time does to findings: those that fell silent are resolved, mutes end, what the settings suppress is muted, and what nobody needs any more is
-//! forgotten.
+//! What time does to findings: those that fell silent are resolved, mutes end, what the settings suppress is muted,
+//! and what nobody needs any more is forgotten.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ pub async fn age(store: &Store, config: &Arc<Config>, receivers: &Receivers) -> 
     let after = config.findings.resolve_after.0;
     let tell = |change: &_| receivers.deliveries(change);
     let resolved = store.resolve_quiet_findings(now, after, &tell).await?;
-    let suppressed = store.apply_suppressions(&config.suppress, &tell).await?;
+    let suppressed = store.apply_suppressions(&config.suppress, now, &tell).await?;
     let unmuted = store.end_mutes(now, &tell).await?;
     let gone = store.forget_findings(now, config.retention.findings.0).await?;
     if resolved == 0 && suppressed == 0 && unmuted == 0 && gone == 0 {

@@ -5,9 +5,9 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::model::SpanIdx;
-use utoipa::ToSchema;
 
 /// The assumption that a rule shows to be false here. The ninth is not among Deutsch's eight: a caller
 /// cannot always know what happened (partial failure, the Two Generals).

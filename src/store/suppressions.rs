@@ -15,7 +15,7 @@ use crate::config::Suppression;
 use crate::findings::decision::{Action, Decision, Reason, SETTINGS};
 
 /// A finding, and what the settings decided about it last.
-struct Place {
+struct Suppressible {
     fingerprint: i64,
     rule: String,
     service: String,
@@ -29,7 +29,7 @@ struct Place {
     until: Option<OffsetDateTime>,
 }
 
-impl Place {
+impl Suppressible {
     /// What they have to decide now.
     fn decision(&self, suppressions: &[Suppression], now: OffsetDateTime) -> Option<Decision> {
         let place = [self.rule.as_str(), &self.service, &self.operation];
@@ -48,16 +48,16 @@ impl Store {
     pub async fn apply_suppressions(
         &self,
         suppressions: &[Suppression],
+        now: OffsetDateTime,
         tell: Tell<'_>,
     ) -> Result<usize, StoreError> {
-        let now = clock::now();
         let mut moved = 0;
-        for place in self.places(suppressions).await? {
-            let Some(decision) = place.decision(suppressions, now) else { continue };
+        for one in self.suppressible(suppressions).await? {
+            let Some(decision) = one.decision(suppressions, now) else { continue };
             let mut connection = self.pool().acquire().await?;
             let mut transaction = connection.begin().await?;
             // Where it does not apply any more, somebody else was faster.
-            let decided = decide_locked(&mut transaction, place.fingerprint, &decision, Some(SETTINGS), tell);
+            let decided = decide_locked(&mut transaction, one.fingerprint, &decision, Some(SETTINGS), tell);
             moved += usize::from(decided.await?.is_some_and(|decided| decided.is_ok()));
             transaction.commit().await?;
         }
@@ -65,9 +65,9 @@ impl Store {
     }
 
     /// Everything that the settings could concern: all there is, where they suppress anything, else what they muted.
-    async fn places(&self, suppressions: &[Suppression]) -> Result<Vec<Place>, sqlx::Error> {
+    async fn suppressible(&self, suppressions: &[Suppression]) -> Result<Vec<Suppressible>, sqlx::Error> {
         sqlx::query_as!(
-            Place,
+            Suppressible,
             r#"
             select
                 f.fingerprint, f.rule, f.service, f.operation, f.handling = 'muted' as "muted!",

@@ -7,9 +7,9 @@ use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
 use opentelemetry_proto::tonic::trace::v1::span;
 use serde::Serialize;
 use serde_json::{Map, Value};
+use utoipa::ToSchema;
 
 use crate::model::{SpanId, TraceId};
-use utoipa::ToSchema;
 
 /// Deeper values are cut: nobody reads them, and depth costs stack.
 const MAX_DEPTH: usize = 16;

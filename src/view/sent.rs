@@ -21,9 +21,14 @@ pub struct SentTrace {
 
 impl Shown {
     /// A trace as it was sent, secrets redacted, with the exceptions of its spans that came as log records; `None`
-    /// where nothing of it is kept. Of a trace that has more, the earliest `most` spans, of at most
+    /// where nothing of it is kept. Of a trace that has more, the earliest `traces.max_spans_evaluated` spans, of at most
     /// `traces.max_bytes_evaluated`.
-    pub async fn sent(&self, id: TraceId, most: u32) -> Result<Option<SentTrace>, Failure> {
+    pub async fn sent(&self, id: TraceId) -> Result<Option<SentTrace>, Failure> {
+        self.first_sent(id, self.config.traces.max_spans_evaluated).await
+    }
+
+    /// The same with no more than its earliest `most` spans.
+    pub async fn first_sent(&self, id: TraceId, most: u32) -> Result<Option<SentTrace>, Failure> {
         let Some(known) = self.store.whereabouts(id).await? else { return Ok(None) };
         let days = [known.days];
         let bytes = usize::try_from(self.config.traces.max_bytes_evaluated.0).unwrap_or(usize::MAX);

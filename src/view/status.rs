@@ -4,12 +4,12 @@ use std::net::IpAddr;
 
 use serde::Serialize;
 use time::OffsetDateTime;
+use utoipa::ToSchema;
 
 use super::{Failure, Shown};
 use crate::clock;
 use crate::config::{Config, MOST_CONNECTIONS};
 use crate::telemetry::{BOUNDS, Clients, Metrics, Sent};
-use utoipa::ToSchema;
 
 /// How it is.
 #[derive(Serialize, ToSchema)]

@@ -82,13 +82,23 @@ fn form(claim: &Claim, action: Action) -> Markup {
     html! {
         details name="decision" {
             summary { (title) }
-            form method="post" action={ "/findings/" (claim.id) "/decisions" } {
-                input type="hidden" name="action" value=(action.id());
+            (sends(claim, action, None, &html! {
                 p { (help) }
                 @if action == Action::Mute { (mute_fields()) }
                 label { span { "Note" } input type="text" name="note" maxlength="500" placeholder="for the log, if you like"; }
                 button type="submit" { (title) }
-            }
+            }))
+        }
+    }
+}
+
+/// A form that sends a decision, and leads `back` if it says where.
+fn sends(claim: &Claim, action: Action, back: Option<&str>, fields: &Markup) -> Markup {
+    html! {
+        form method="post" action={ "/findings/" (claim.id) "/decisions" } {
+            input type="hidden" name="action" value=(action.id());
+            @if let Some(back) = back { input type="hidden" name="back" value=(back); }
+            (fields)
         }
     }
 }
@@ -114,21 +124,17 @@ pub(super) fn in_place(claim: &Claim, back: &str) -> Markup {
     let headline = words::plain(&claim.headline);
     html! {
         @if applies(Action::Acknowledge) {
-            form.inline method="post" action={ "/findings/" (claim.id) "/decisions" } {
-                input type="hidden" name="action" value=(Action::Acknowledge.id());
-                input type="hidden" name="back" value=(back);
+            div.inline { (sends(claim, Action::Acknowledge, Some(back), &html! {
                 button.quiet type="submit" aria-label={ "Acknowledge " (headline) } { "Acknowledge" }
-            }
+            })) }
         }
         @if applies(Action::Mute) && claim.handling != Handling::Muted {
             details.inline {
                 summary aria-label={ "Mute " (headline) } { "Mute" }
-                form method="post" action={ "/findings/" (claim.id) "/decisions" } {
-                    input type="hidden" name="action" value=(Action::Mute.id());
-                    input type="hidden" name="back" value=(back);
+                (sends(claim, Action::Mute, Some(back), &html! {
                     (mute_fields())
                     button type="submit" { "Mute" }
-                }
+                }))
             }
         }
     }

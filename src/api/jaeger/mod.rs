@@ -1,5 +1,6 @@
-//! The query APIs of Jaeger (version 1 here, version 3 in `v3`) and what Tempo's clients ask by id (`tempo`), at the root
-//! of the port, as Grafana's data sources and Jaeger's own pages ask them. What was found stands as warnings at the spans that show it.
+//! The query APIs of Jaeger (version 1 here, version 3 in `v3`) and what Tempo's clients ask by id (`tempo`), at the
+//! root of the port, as Grafana's data sources and Jaeger's own pages ask them. What was found stands as warnings at
+//! the spans that show it.
 //!
 //! Times that are asked for are compared with the time of receipt, as everywhere: clocks of senders lie.
 

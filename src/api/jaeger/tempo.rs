@@ -67,11 +67,7 @@ pub(super) fn is_wanted(headers: &HeaderMap) -> bool {
 }
 
 async fn sent(shown: &Shown, id: TraceId) -> Result<TracesData, Failure> {
-    Ok(shown
-        .sent(id, shown.config.traces.max_spans_evaluated)
-        .await?
-        .ok_or_else(|| Failure::missing("such trace"))?
-        .data)
+    Ok(shown.sent(id).await?.ok_or_else(|| Failure::missing("such trace"))?.data)
 }
 
 fn protobuf(message: &impl Message) -> Response {

@@ -30,8 +30,9 @@ pub(super) fn router() -> Router<Shown> {
         .route("/api/v3/traces/{id}", get(trace))
 }
 
+/// As Jaeger's gateway wraps what its service streams.
 #[derive(Serialize)]
-struct Envelope3<T> {
+struct Wrapper<T> {
     result: T,
 }
 
@@ -111,16 +112,16 @@ async fn operations(State(shown): State<Shown>, asked: Asked) -> Result<Json<Ope
 }
 
 /// Answers `GET /api/v3/traces`: newest first.
-async fn search(State(shown): State<Shown>, asked: Asked) -> Result<Json<Envelope3<TracesData>>, V3Error> {
+async fn search(State(shown): State<Shown>, asked: Asked) -> Result<Json<Wrapper<TracesData>>, V3Error> {
     let filter = ask::search_v3(asked?.0)?;
     let mut resource_spans = Vec::new();
     for row in shown.traces(&filter).await?.items {
         // It may have been dropped meanwhile.
-        if let Some(sent) = shown.sent(TraceId(row.trace_id.as_u128()), SEARCH_SPANS as u32).await? {
+        if let Some(sent) = shown.first_sent(TraceId(row.trace_id.as_u128()), SEARCH_SPANS as u32).await? {
             resource_spans.extend(warned(sent, &shown.config.server.public_url));
         }
     }
-    Ok(Json(Envelope3 { result: TracesData { resource_spans } }))
+    Ok(Json(Wrapper { result: TracesData { resource_spans } }))
 }
 
 /// Answers `GET /api/v3/traces/{id}`.
@@ -128,7 +129,7 @@ async fn trace(
     State(shown): State<Shown>,
     Path(id): Path<String>,
     asked: Asked,
-) -> Result<Json<Envelope3<TracesData>>, V3Error> {
+) -> Result<Json<Wrapper<TracesData>>, V3Error> {
     let mut parameters = asked?.0;
     // Hints where to look; we find it without.
     let hints = ["startTime", "endTime", "start_time", "end_time", "rawTraces", "raw_traces"];
@@ -136,9 +137,9 @@ async fn trace(
     parameters.finish()?;
     let missing = || Failure::missing("such trace");
     let id = ask::trace_id(&id).ok_or_else(missing)?;
-    let sent = shown.sent(id, shown.config.traces.max_spans_evaluated).await?.ok_or_else(missing)?;
+    let sent = shown.sent(id).await?.ok_or_else(missing)?;
     let resource_spans = warned(sent, &shown.config.server.public_url);
-    Ok(Json(Envelope3 { result: TracesData { resource_spans } }))
+    Ok(Json(Wrapper { result: TracesData { resource_spans } }))
 }
 
 /// The spans, those that show a finding with what it says.

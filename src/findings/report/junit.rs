@@ -1,7 +1,8 @@
 //! The report as XML of `JUnit`, for build servers that show tests: a suite a fallacy, and in it a case for each finding and
 //! for each rule that found nothing.
 //!
-//! A finding fails its case where it would fail the scan, is skipped where it was known before or is suppressed, and passes otherwise.
+//! A finding fails its case where it would fail the scan, is skipped where it was known before or is suppressed, and passes
+//! otherwise.
 
 use std::fmt::Write;
 
